@@ -1,0 +1,62 @@
+"""What every activity class shares: which step a method implements, and heartbeats."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+from temporalio import activity
+
+from domain.steps import I, O, Step
+
+S = TypeVar("S")
+
+_STEP_ATTRIBUTE = "__clotho_step__"
+
+
+def implements(
+    step: Step[I, O],
+) -> Callable[[Callable[[S, I], Awaitable[O]]], Callable[[S, I], Awaitable[O]]]:
+    """Mark a method as the implementation of a step; its name in Temporal is the step's."""
+
+    def mark(method: Callable[[S, I], Awaitable[O]]) -> Callable[[S, I], Awaitable[O]]:
+        marked = activity.defn(name=step.name)(method)
+        setattr(marked, _STEP_ATTRIBUTE, step)
+        return marked
+
+    return mark
+
+
+def implementations(owner: object) -> dict[str, Callable[..., Awaitable[Any]]]:
+    """The bound methods of an object that implement steps, by name of the step."""
+    found = {}
+    for name in dir(type(owner)):
+        step = getattr(getattr(type(owner), name), _STEP_ATTRIBUTE, None)
+        if step is not None:
+            found[step.name] = getattr(owner, name)
+    return found
+
+
+@contextlib.asynccontextmanager
+async def heartbeating() -> AsyncIterator[None]:
+    """Heartbeat in the background for as long as the block runs, three times in each heartbeat time-out.
+
+    Only for work that awaits: a blocked event loop stops the heartbeats, as it should.
+    """
+    timeout = activity.info().heartbeat_timeout
+    if timeout is None:
+        yield
+        return
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(timeout.total_seconds() / 3)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating

@@ -1,0 +1,161 @@
+"""The steps that change a market on chain, each with its database effect in one transaction."""
+
+from activities.base import heartbeating, implements
+from activities.market_chain import MarketChain, NewRecord, Settlement
+from db import ai_config, audit, chain_transactions, markets, proposals, step_results
+from db.pool import Connection, Pool
+from domain import errors, steps
+from domain.errors import failure
+from domain.market import (
+    Canceled,
+    CancelRequest,
+    Finalized,
+    FinalizeRequest,
+    Published,
+    PublishRequest,
+    Settled,
+    SettleRequest,
+)
+from domain.status import MarketStatus, ProposalStatus
+
+_ACTOR = "chain"
+_HOUR = 3_600
+
+
+class ChainSteps:
+    """Publishes, settles, cancels and finalises markets.
+
+    Each step first does its effect on chain, which happens once however often it is asked for, and then records it.
+    """
+
+    def __init__(self, pool: Pool, chain: MarketChain, markets_url: str) -> None:
+        """`markets_url` is the public URL under which the API serves markets, without a slash at its end."""
+        self._pool = pool
+        self._chain = chain
+        self._markets_url = markets_url
+
+    @implements(steps.PUBLISH_MARKET)
+    async def publish_market(self, request: PublishRequest) -> Published:
+        """Create the market's record on chain; from then on the market is active.
+
+        Idempotent because: the record's address is derived from the market's id, and the result is stored under it.
+        """
+        key = str(request.market_id)
+        if stored := await step_results.stored(self._pool, steps.PUBLISH_MARKET, key):
+            return stored
+        market = await markets.get(self._pool, request.market_id)
+        if market.rules_sha256 != request.rules_sha256:
+            raise failure(
+                errors.ILLEGAL_MOVE,
+                f"market {market.id} has other rules ({market.rules_sha256}) than those approved"
+                f" ({request.rules_sha256})",
+            )
+        async with heartbeating():
+            written = await self._chain.publish(
+                NewRecord(
+                    market_id=market.id,
+                    rules_sha256=market.rules_sha256,
+                    title=market.title,
+                    uri=f"{self._markets_url}/{market.id}/metadata",
+                    expiry=market.expiry,
+                    ai_version=market.ai_version,
+                )
+            )
+        window = request.dispute_window_seconds
+        if window is None:
+            window = round(await ai_config.get(self._pool, "dispute_window_hours") * _HOUR)
+        published = Published(
+            address=written.record.address,
+            signature=written.signature,
+            slot=written.slot,
+            dispute_window_seconds=window,
+        )
+
+        async def effect(connection: Connection) -> None:
+            await markets.move(
+                connection,
+                market.id,
+                MarketStatus.ACTIVE,
+                address=published.address,
+                dispute_window_seconds=published.dispute_window_seconds,
+            )
+            await proposals.move(connection, market.id, ProposalStatus.PUBLISHED)
+            details = published.model_dump() | {"rules_sha256": market.rules_sha256}
+            await audit.append(connection, "market_published", "market", key, _ACTOR, details)
+
+        return await step_results.commit_once(self._pool, steps.PUBLISH_MARKET, key, published, effect)
+
+    @implements(steps.SETTLE_MARKET)
+    async def settle_market(self, request: SettleRequest) -> Settled:
+        """Write outcome and evidence root on chain; from then on the market is resolved.
+
+        Idempotent because: a record that has this outcome and root is left as it is, and the result is stored under
+        the market and the look.
+        """
+        key = f"{request.market_id}:{request.look}"
+        if stored := await step_results.stored(self._pool, steps.SETTLE_MARKET, key):
+            return stored
+        async with heartbeating():
+            written = await self._chain.settle(
+                Settlement(
+                    market_id=request.market_id,
+                    look=request.look,
+                    outcome=request.outcome,
+                    evidence_sha256=request.evidence_root,
+                )
+            )
+        resolved_at = written.record.resolved_at
+        assert resolved_at is not None, "a settled record says when"
+        settled = Settled(signature=written.signature, slot=written.slot, resolved_at=resolved_at)
+
+        async def effect(connection: Connection) -> None:
+            await markets.move(connection, request.market_id, MarketStatus.RESOLVED, outcome=request.outcome.value)
+            details = request.model_dump(mode="json", exclude={"market_id"}) | settled.model_dump(mode="json")
+            await audit.append(connection, "resolution_completed", "market", str(request.market_id), _ACTOR, details)
+
+        return await step_results.commit_once(self._pool, steps.SETTLE_MARKET, key, settled, effect)
+
+    @implements(steps.CANCEL_MARKET)
+    async def cancel_market(self, request: CancelRequest) -> Canceled:
+        """Cancel the market, with outcome VOID when it has a record on chain.
+
+        Idempotent because: a record that is canceled is left as it is, and the result is stored under the market's id.
+        """
+        key = str(request.market_id)
+        if stored := await step_results.stored(self._pool, steps.CANCEL_MARKET, key):
+            return stored
+        market = await markets.get(self._pool, request.market_id)
+        written = None
+        # A publication whose end nobody saw may be on chain although the market has no address yet.
+        if market.address is not None or await chain_transactions.any_signed(self._pool, market.id):
+            async with heartbeating():
+                written = await self._chain.cancel(market.id)
+        canceled = Canceled(signature=None if written is None else written.signature)
+
+        async def effect(connection: Connection) -> None:
+            facts = {} if written is None else {"outcome": "VOID", "address": written.record.address}
+            await markets.move(connection, market.id, MarketStatus.CANCELED, **facts)
+            details = {"reason": request.reason, "signature": canceled.signature}
+            await audit.append(connection, "market_canceled", "market", key, request.by, details)
+
+        return await step_results.commit_once(self._pool, steps.CANCEL_MARKET, key, canceled, effect)
+
+    @implements(steps.FINALIZE_MARKET)
+    async def finalize_market(self, request: FinalizeRequest) -> Finalized:
+        """Make the record on chain immutable, for good; the market is over.
+
+        Idempotent because: an immutable record is left as it is, and the result is stored under the market's id.
+        """
+        key = str(request.market_id)
+        if stored := await step_results.stored(self._pool, steps.FINALIZE_MARKET, key):
+            return stored
+        async with heartbeating():
+            written = await self._chain.finalize(request.market_id)
+        finalized = Finalized(signature=written.signature, slot=written.slot)
+
+        async def effect(connection: Connection) -> None:
+            await markets.move(connection, request.market_id, MarketStatus.FINALIZED)
+            details = finalized.model_dump() | {"outcome": written.record.outcome}
+            await audit.append(connection, "market_finalized", "market", key, _ACTOR, details)
+
+        return await step_results.commit_once(self._pool, steps.FINALIZE_MARKET, key, finalized, effect)

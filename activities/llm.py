@@ -1,0 +1,320 @@
+"""Steps that ask the model: drafting, validation, judgement of text conditions."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from activities.base import heartbeating, implements
+from activities.llm_client import LlmClient
+from activities.store import as_draft
+from db import ai_config, audit, evidence, markets, proposals, step_results
+from db.pool import Connection, Pool
+from domain import steps
+from domain.answers import MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
+from domain.extraction import Document, quotes, text_of
+from domain.market import (
+    CollectRequest,
+    DraftRequest,
+    DraftResult,
+    Issue,
+    MarketDraft,
+    Proposal,
+    Resolution,
+    ValidateRequest,
+    Validation,
+)
+from domain.resolver import resolve
+from domain.rules import ResolutionRules, TextCondition
+from domain.status import MarketStatus, ProposalStatus
+from domain.verdict import Abstention, ConditionResult, Result
+
+LENSES = ("literal", "sceptic", "auditor")
+"""Three independent ways to read the evidence. They vote and never debate."""
+
+EVIDENCE_LIMIT = 20_000
+"""Characters of one source's text that a judgement reads."""
+
+MANY_ISSUES = 2
+"""So many issues of a draft go to a person (runbook "Markets Requiring Review": multiple validation issues)."""
+
+
+class LlmSteps:
+    """Steps of the role llm."""
+
+    def __init__(self, pool: Pool, llm: LlmClient) -> None:
+        self._pool = pool
+        self._llm = llm
+
+    @implements(steps.DRAFT_MARKET)
+    async def draft_market(self, request: DraftRequest) -> DraftResult:
+        """Make the draft that a proposal asks for and bind it to the current ai_version.
+
+        Idempotent because: the answer is cached by input hash (llm_calls), and the draft is committed once with the
+        step's result under the market's id.
+        """
+        key = str(request.market_id)
+        done = await step_results.stored(self._pool, steps.DRAFT_MARKET, key)
+        if done is not None:
+            return done
+        proposal = await proposals.get(self._pool, request.market_id)
+        ai_version = str(await ai_config.get(self._pool, "ai_version"))
+        answer = MarketGenerationAnswer(draft=proposal.draft)
+        if proposal.draft is None:
+            async with heartbeating():
+                answer = await self._llm.ask(
+                    ai_version,
+                    "market_generation",
+                    MarketGenerationAnswer,
+                    {
+                        "question": proposal.text,
+                        "background": proposal.background,
+                        "criteria": proposal.criteria,
+                        "category": proposal.category or "",
+                        "expiry": proposal.expiry.isoformat() if proposal.expiry else "",
+                        "today": datetime.now(UTC).date().isoformat(),
+                    },
+                )
+        if answer.draft is None:
+            refused = DraftResult(refusal=answer.refusal or "no market can be made of the text")
+
+            async def reject(connection: Connection) -> None:
+                await proposals.move(connection, request.market_id, ProposalStatus.REJECTED)
+                await audit.append(
+                    connection, "draft_refused", "market", key, proposal.proposer, {"reason": refused.refusal}
+                )
+
+            return await step_results.commit_once(self._pool, steps.DRAFT_MARKET, key, refused, reject)
+        return await self._store_draft(request, proposal, as_proposed(answer.draft, proposal), ai_version)
+
+    async def _store_draft(
+        self, request: DraftRequest, proposal: Proposal, draft: MarketDraft, ai_version: str
+    ) -> DraftResult:
+        row = markets.new_draft(request.market_id, "manual" if proposal.draft else "proposal", draft, ai_version)
+
+        async def store(connection: Connection) -> None:
+            await markets.store_rules(connection, draft.rules)
+            await markets.insert(connection, row)
+            await proposals.move(connection, request.market_id, ProposalStatus.PROCESSING)
+            await proposals.move(connection, request.market_id, ProposalStatus.DRAFT_CREATED)
+            await audit.append(
+                connection,
+                "draft_generated",
+                "market",
+                str(request.market_id),
+                proposal.proposer if proposal.draft else ai_version,
+                {"rules_sha256": row.rules_sha256, "ai_version": ai_version, "confidence": draft.confidence},
+            )
+
+        result = DraftResult(draft=as_draft(row, draft.rules))
+        return await step_results.commit_once(self._pool, steps.DRAFT_MARKET, str(request.market_id), result, store)
+
+    @implements(steps.VALIDATE_MARKET)
+    async def validate_market(self, request: ValidateRequest) -> Validation:
+        """Ask for the faults of a draft and decide: approved, rejected, or needs_human when it is flagged.
+
+        Idempotent because: the answer is cached by input hash, and the decision is committed once with the step's
+        result under market and round.
+        """
+        key = f"{request.market_id}:{request.round}"
+        done = await step_results.stored(self._pool, steps.VALIDATE_MARKET, key)
+        if done is not None:
+            return done
+        market = await markets.get(self._pool, request.market_id)
+        validation = blocked(request)
+        if validation is None:
+            rules = await markets.load_rules(self._pool, request.rules_sha256)
+            draft = markets.as_market_draft(market, rules)
+            async with heartbeating():
+                answer = await self._llm.ask(
+                    market.ai_version,
+                    "validation",
+                    ValidationAnswer,
+                    {
+                        "draft": draft.model_dump_json(by_alias=True),
+                        "findings": json.dumps([note.model_dump() for note in request.rehearsal.notes]),
+                        "today": datetime.now(UTC).date().isoformat(),
+                    },
+                )
+            threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
+            validation = decide(answer, request.rehearsal.notes, market.confidence, threshold)
+
+        async def record(connection: Connection) -> None:
+            body = validation.model_dump(mode="json")
+            in_review = market.status is MarketStatus.PENDING_REVIEW
+            status = MarketStatus.PENDING_REVIEW if in_review else _STATUS_AFTER[validation.decision]
+            await markets.move(connection, market.id, status, validation=body)
+            if not in_review:
+                await proposals.move(connection, market.id, _PROPOSAL_AFTER[validation.decision])
+            await audit.append(
+                connection,
+                "validation_completed",
+                "market",
+                str(market.id),
+                market.ai_version,
+                {**body, "rules_sha256": request.rules_sha256, "round": request.round},
+            )
+
+        return await step_results.commit_once(self._pool, steps.VALIDATE_MARKET, key, validation, record)
+
+    @implements(steps.JUDGE_CONDITIONS)
+    async def judge_conditions(self, request: CollectRequest) -> Resolution:
+        """Have every text condition judged against the stored evidence, once for each lens, and resolve.
+
+        Idempotent because: answers are cached by input hash, and the resolution is committed once with the step's
+        result under market and look.
+        """
+        key = f"{request.market_id}:{request.look}"
+        done = await step_results.stored(self._pool, steps.JUDGE_CONDITIONS, key)
+        if done is not None:
+            return done
+        market = await markets.get(self._pool, request.market_id)
+        rules = await markets.load_rules(self._pool, request.rules_sha256)
+        entries = await evidence.of_look(self._pool, request.market_id, request.look)
+        recorded = await evidence.resolution_of_look(self._pool, request.market_id, request.look)
+        documents = {entry.source: entry.document() for entry in entries}
+        threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
+        async with heartbeating():
+            judged = await asyncio.gather(
+                *(self._judge(c, rules, documents, market.ai_version, threshold) for c in rules.text_conditions)
+            )
+        verdict = resolve(rules, documents, {result.condition: result for result in judged})
+        resolution = Resolution(
+            outcome=verdict.outcome,
+            abstention=verdict.abstention,
+            evidence_root=recorded.evidence_root,
+            detail=verdict.deciding_detail[:300],
+        )
+
+        async def record(connection: Connection) -> None:
+            await evidence.record_resolution(
+                connection, request.market_id, request.look, request.rules_sha256, verdict, recorded.evidence_root
+            )
+
+        return await step_results.commit_once(self._pool, steps.JUDGE_CONDITIONS, key, resolution, record)
+
+    async def _judge(
+        self,
+        condition: TextCondition,
+        rules: ResolutionRules,
+        documents: dict[str, Document],
+        ai_version: str,
+        threshold: float,
+    ) -> ConditionResult:
+        texts = {}
+        for name in condition.sources:
+            source = rules.source(name)
+            text = text_of(documents[name], selector=source.selector, json_path=source.json_path)
+            texts[name] = text[:EVIDENCE_LIMIT]
+        shown = json.dumps([{"source": n, "url": rules.source(n).url, "text": t} for n, t in texts.items()])
+        votes = await asyncio.gather(
+            *(
+                self._llm.ask(
+                    ai_version,
+                    "resolution",
+                    ResolutionAnswer,
+                    {
+                        "question": rules.exact_question,
+                        "condition": condition.text,
+                        "evidence": shown,
+                        "lens": lens,
+                    },
+                )
+                for lens in LENSES
+            )
+        )
+        return count_votes(condition, votes, rules, documents, threshold)
+
+
+def as_proposed(draft: MarketDraft, proposal: Proposal) -> MarketDraft:
+    """The model's draft with what the proposer fixed: category and expiry are not the model's to change."""
+    if proposal.draft is not None:
+        return draft
+    rules = draft.rules
+    if proposal.expiry is not None and rules.expiry != proposal.expiry:
+        rules = ResolutionRules.model_validate({**rules.model_dump(by_alias=True), "expiry": proposal.expiry})
+    return draft.model_copy(update={"rules": rules, "category": proposal.category or draft.category})
+
+
+def blocked(request: ValidateRequest) -> Validation | None:
+    """The decision when the rehearsal failed: a person, without asking the model."""
+    if not request.rehearsal.blocking:
+        return None
+    issues = (*request.rehearsal.blocking, *request.rehearsal.notes)
+    return Validation(
+        decision="needs_human", reason=f"The rehearsal failed: {issues[0].field}: {issues[0].message}", issues=issues
+    )
+
+
+def decide(answer: ValidationAnswer, notes: tuple[Issue, ...], draft_confidence: float, threshold: float) -> Validation:
+    """The decision about a draft (spec: review only when flagged)."""
+    issues = (*notes, *answer.issues)
+    confidence = min(draft_confidence, answer.confidence)
+    flags = {
+        f"confidence {confidence:.2f} is below {threshold}": confidence < threshold,
+        f"{len(issues)} issues were found": len(issues) >= MANY_ISSUES,
+        "the topic is sensitive": answer.sensitive,
+        "the outcome may be known already": any(note.code == "already_known" for note in notes),
+        "the model asks for a person": answer.decision == "needs_human",
+    }
+    flagged = [flag for flag, raised in flags.items() if raised]
+    if answer.decision == "rejected":
+        return Validation(decision="rejected", reason=answer.summary, issues=issues)
+    if flagged:
+        return Validation(decision="needs_human", reason=f"{'; '.join(flagged).capitalize()}.", issues=issues)
+    return Validation(decision="approved", reason=answer.summary, issues=issues)
+
+
+def count_votes(
+    condition: TextCondition,
+    votes: Sequence[ResolutionAnswer],
+    rules: ResolutionRules,
+    documents: Mapping[str, Document],
+    threshold: float,
+) -> ConditionResult:
+    """One result from independent votes: unanimous, confident and quoted, or unknown."""
+    results = {vote.result for vote in votes}
+    if results == {Result.UNKNOWN}:
+        return ConditionResult(
+            condition=condition.id,
+            result=Result.UNKNOWN,
+            why_unknown=Abstention.TOO_EARLY,
+            detail="the evidence does not state it yet",
+        )
+    # Judgements of a source that the condition does not name do not count either.
+    asked = set(condition.sources)
+    unquoted = [
+        vote
+        for vote in votes
+        if vote.source not in asked or not quotes(documents[vote.source], rules.source(vote.source), vote.quotation)
+    ]
+    if len(results) > 1 or unquoted or min(vote.confidence for vote in votes) < threshold:
+        why = "quotations are not in the evidence" if unquoted else "judgements disagree or are not confident"
+        counts = ", ".join(f"{vote.result}" for vote in votes)
+        return ConditionResult(
+            condition=condition.id,
+            result=Result.UNKNOWN,
+            why_unknown=Abstention.UNSURE,
+            detail=f"{why} ({counts})",
+        )
+    first = votes[0]
+    return ConditionResult(
+        condition=condition.id,
+        result=first.result,
+        detail=f"{len(votes)} of {len(votes)} judgements: {first.reasoning}"[:500],
+        source=first.source,
+        evidence_sha256=documents[first.source].sha256,
+        excerpt=first.quotation,
+    )
+
+
+_STATUS_AFTER = {
+    "approved": MarketStatus.DRAFT,
+    "rejected": MarketStatus.REJECTED,
+    "needs_human": MarketStatus.PENDING_REVIEW,
+}
+_PROPOSAL_AFTER = {
+    "approved": ProposalStatus.APPROVED,
+    "rejected": ProposalStatus.REJECTED,
+    "needs_human": ProposalStatus.NEEDS_HUMAN,
+}

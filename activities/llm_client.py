@@ -1,0 +1,129 @@
+"""One call to the model: rendered prompt in, validated answer out, paid for once."""
+
+import time
+from datetime import timedelta
+from typing import TypeVar
+
+import openai
+from openai.types.chat import ChatCompletionMessageParam, ParsedChatCompletion
+from pydantic import ValidationError
+from temporalio.exceptions import ApplicationError
+
+from db import llm_calls
+from db.pool import Pool
+from domain import ai, errors
+from domain.base import Model
+from domain.canonical import canonical_json, sha256_hex
+from prompts.loader import load
+
+A = TypeVar("A", bound=Model)
+
+
+class LlmClient:
+    """Asks prompts of the model that an ai_version names, through the OpenAI API.
+
+    Args:
+        client: built with `max_retries=0`: Temporal owns retries.
+        pool: where calls are recorded and answers cached.
+    """
+
+    def __init__(self, client: openai.AsyncOpenAI, pool: Pool) -> None:
+        self._client = client
+        self._pool = pool
+
+    async def ask(self, ai_version: str, prompt_type: str, answer_type: type[A], values: dict[str, str]) -> A:
+        """The model's answer to a prompt, validated; the same input under the same version is paid for once.
+
+        Args:
+            ai_version: names the model; its prompts are those of this code.
+            prompt_type: folder under prompts/.
+            answer_type: what the answer must parse as.
+            values: the prompt's variables; data, never instructions.
+
+        Raises:
+            ApplicationError: Llm… of the error catalogue.
+        """
+        prompt = load(prompt_type)
+        model = ai.model_of(ai_version)
+        messages: list[ChatCompletionMessageParam] = [*prompt.render(**values)]
+        input_sha256 = sha256_hex(canonical_json({"model": model.name, "messages": messages}))
+        cached = await llm_calls.cached(self._pool, ai_version, prompt_type, input_sha256)
+        if cached is not None:
+            return answer_type.model_validate(cached)
+        started = time.perf_counter()
+        completion = await self._complete(model, prompt.max_tokens, messages, answer_type)
+        answer = completion.choices[0].message.parsed
+        if answer is None:
+            raise errors.failure(errors.LLM_BAD_OUTPUT, f"the model refused to answer the {prompt_type} prompt")
+        used = completion.usage
+        tokens = (used.prompt_tokens, used.completion_tokens) if used else (0, 0)
+        await llm_calls.record(
+            self._pool,
+            llm_calls.LlmCall(
+                ai_version=ai_version,
+                prompt_type=prompt_type,
+                prompt_sha256=prompt.sha256,
+                input_sha256=input_sha256,
+                model=completion.model,
+                request_id=completion._request_id,
+                answer=answer.model_dump(mode="json", by_alias=True),
+                input_tokens=tokens[0],
+                output_tokens=tokens[1],
+                cost_usd=model.cost(*tokens),
+                latency_ms=round((time.perf_counter() - started) * 1000),
+            ),
+        )
+        return answer
+
+    async def _complete(
+        self, model: ai.ModelConfig, max_tokens: int, messages: list[ChatCompletionMessageParam], answer_type: type[A]
+    ) -> ParsedChatCompletion[A]:
+        """One completion; an answer that does not fit the schema gets one chance of repair."""
+        repair: list[ChatCompletionMessageParam] = []
+        while True:
+            try:
+                return await self._client.chat.completions.parse(
+                    model=model.name,
+                    messages=[*messages, *repair],
+                    response_format=answer_type,
+                    temperature=model.temperature,
+                    max_tokens=min(max_tokens, model.max_tokens),
+                    timeout=model.timeout,
+                )
+            except ValidationError as error:
+                faults = _faults(error)
+                if repair:
+                    raise errors.failure(errors.LLM_BAD_OUTPUT, f"the answer breaks its schema: {faults}") from None
+                order = f"Your answer broke the schema: {faults}. Answer again, by the schema."
+                repair = [{"role": "user", "content": order}]
+            except (openai.OpenAIError, ValueError) as error:
+                raise _failure(error) from None
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:3])[:300]
+
+
+def _failure(error: Exception) -> ApplicationError:
+    """The catalogue's entry for what the client library raised."""
+    match error:
+        case openai.APITimeoutError():
+            return errors.failure(errors.LLM_TIMEOUT, "the model did not answer in time")
+        case openai.RateLimitError():
+            after = error.response.headers.get("retry-after", "")
+            delay = timedelta(seconds=min(int(after), 3_600)) if after.isdigit() else None
+            return errors.failure(errors.LLM_RATE_LIMITED, "the model's provider limits the rate", retry_after=delay)
+        case openai.AuthenticationError() | openai.PermissionDeniedError():
+            return errors.failure(errors.LLM_UNAUTHORIZED, f"the provider answered {error.status_code}")
+        case openai.APIStatusError() if error.status_code >= 500 or error.status_code in {408, 409}:
+            return errors.failure(errors.LLM_UNAVAILABLE, f"the provider answered {error.status_code}")
+        case openai.APIStatusError():
+            return errors.failure(errors.LLM_REFUSED, f"the provider answered {error.status_code}")
+        case openai.APIConnectionError():
+            return errors.failure(errors.LLM_UNAVAILABLE, "the provider cannot be reached")
+        case openai.LengthFinishReasonError():
+            return errors.failure(errors.LLM_BAD_OUTPUT, "the answer was cut off at the token limit")
+        case openai.ContentFilterFinishReasonError():
+            return errors.failure(errors.LLM_REFUSED, "the provider's content filter stopped the answer")
+        case _:
+            return errors.failure(errors.LLM_BAD_OUTPUT, "the provider's answer is not what its API promises")

@@ -1,0 +1,293 @@
+"""`clotho market`: propose, list, show, cancel, pause, resume, retry, verify."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+from rich.panel import Panel
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.context import Context, command, connected
+from cli.output import CommandError, Exit, JsonOption, console, emit, styled, table
+from cli.parked import unpark
+from cli.proposing import Refused, propose
+from cli.verification import verification_of
+from db import audit, evidence, markets
+from domain.intake import INPUT_LIMIT, parse_proposal
+from domain.market import Accepted, Category, MarketDraft, MarketState, Note
+from domain.status import MarketStatus
+from domain.verdict import ConditionResult
+
+app = typer.Typer(help="Prediction markets: propose, watch and steer them.", no_args_is_help=True)
+
+MarketId = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the market, as `clotho market list` shows it.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence; it is kept in the audit log.")]
+
+
+@app.command("propose")
+@command
+async def propose_market(
+    text: Annotated[str, typer.Argument(help="The question, 10 to 500 characters; `-` reads it from standard input.")],
+    background: Annotated[str, typer.Option(help="What a reader should know, at most 4,000 characters.")] = "",
+    criteria: Annotated[str, typer.Option(help="How it is to be resolved, at most 4,000 characters.")] = "",
+    category: Annotated[Category | None, typer.Option(help="Left out: the draft decides.")] = None,
+    expiry: Annotated[
+        str | None, typer.Option(help="When trading ends, e.g. 2027-01-31T18:00:00Z; left out: the draft decides.")
+    ] = None,
+    draft: Annotated[
+        Path | None, typer.Option(help="JSON file of a full draft, as `market show --json` prints one; asks no model.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key never makes two markets.")] = None,
+    dispute_window: Annotated[
+        int | None, typer.Option(min=0, help="Seconds of the dispute window, instead of the configured hours.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Propose a market; the same proposal sent twice is one market.
+
+    Example: clotho market propose "Will the effective federal funds rate have increased by 2027-01-31 as compared to
+    its value on 2026-12-01?" --criteria "Resolves to the value found at https://fred.stlouisfed.org/series/DFF"
+    """
+    async with connected() as context:
+        fields: dict[str, Any] = {
+            "text": _read_limited(sys.stdin.buffer.read(INPUT_LIMIT + 1), "text") if text == "-" else text,
+            "background": background,
+            "criteria": criteria,
+            "category": category,
+            "expiry": expiry,
+            "draft": _draft_file(draft) if draft else None,
+            "proposer": context.settings.identity,
+        }
+        proposal = parse_proposal(fields)
+        if isinstance(proposal, list):
+            raise _refusal(Refused(proposal))
+        try:
+            proposed = await propose(
+                context.temporal, context.pool, proposal, key=key, dispute_window_seconds=dispute_window
+            )
+        except Refused as refused:
+            raise _refusal(refused) from None
+
+        def show() -> None:
+            seen = "was proposed before" if proposed.known else "is being drafted"
+            console.print(f"Market {proposed.market_id} {seen}. Watch it: clotho market show {proposed.market_id}")
+
+        emit(proposed, as_json, show)
+
+
+@app.command("list")
+@command
+async def list_markets(
+    status: Annotated[MarketStatus | None, typer.Option(help="Only markets of this status.")] = None,
+    category: Annotated[Category | None, typer.Option(help="Only markets of this category.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, newest first.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List markets, newest first."""
+    async with connected() as context:
+        found = await markets.find(context.pool, status=status, category=category, limit=limit)
+
+        def show() -> None:
+            rows = [
+                (m.id, styled(m.status), m.outcome or "", f"{m.expiry:%Y-%m-%d %H:%M}", m.title.replace("\n", " "))
+                for m in found
+            ]
+            table(["id", "status", "outcome", "expiry (UTC)", "title…"], rows, empty="There are no such markets.")
+
+        emit(found, as_json, show)
+
+
+@app.command("show")
+@command
+async def show_market(market_id: MarketId, as_json: JsonOption = False) -> None:
+    """Show all of one market: draft, rules, state of its lifecycle, resolution, audit trail."""
+    async with connected() as context:
+        state = await _state(context, market_id)
+        if state.rules_sha256 is None:
+            emit({"state": state.model_dump(mode="json")}, as_json, lambda: _print_state(state))
+            return
+        market = await markets.get(context.pool, market_id)
+        rules = await markets.load_rules(context.pool, market.rules_sha256)
+        resolution = await evidence.latest_resolution(context.pool, market_id)
+        trail = await audit.entries(context.pool, "market", str(market_id))
+
+        def show() -> None:
+            _print_state(state)
+            _print_draft(markets.as_market_draft(market, rules))
+            if resolution is not None:
+                results = [ConditionResult.model_validate(result) for result in resolution.results]
+                rows = [
+                    (r.condition, r.result, r.source or "", (r.detail or r.excerpt).replace("\n", " ")) for r in results
+                ]
+                table(["condition", "result", "source", "because…"], rows, empty="")
+            entries = [(f"{e.created_at:%m-%d %H:%M:%S}", e.action, e.actor, _why(e.details)) for e in trail]
+            table(["when (UTC)", "action", "who", "why…"], entries, empty="No audit entries.")
+
+        emit(
+            {
+                "state": state.model_dump(mode="json"),
+                "draft": markets.as_market_draft(market, rules).model_dump(mode="json", by_alias=True),
+                "resolution": resolution.model_dump(mode="json") if resolution else None,
+                "audit": [entry.model_dump(mode="json") for entry in trail],
+            },
+            as_json,
+            show,
+        )
+
+
+@app.command()
+@command
+async def cancel(market_id: MarketId, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Cancel a market that has no outcome on chain yet; a published one becomes VOID."""
+    await _tell(market_id, "cancel", reason, as_json, "is being canceled")
+
+
+@app.command()
+@command
+async def pause(market_id: MarketId, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Hold a market before its next stage."""
+    await _tell(market_id, "pause", reason, as_json, "is paused before its next stage")
+
+
+@app.command()
+@command
+async def resume(market_id: MarketId, reason: ReasonOption, as_json: JsonOption = False) -> None:
+    """Let a paused market go on."""
+    await _tell(market_id, "resume", reason, as_json, "goes on")
+
+
+@app.command()
+@command
+async def retry(
+    market_id: MarketId, reason: ReasonOption = "retried from the command line", as_json: JsonOption = False
+) -> None:
+    """Retry the parked step of one market."""
+    async with connected() as context:
+        accepted = await unpark(context, market_id, "retry", reason)
+        emit(accepted, as_json, lambda: console.print(f"Market {market_id} tries its parked step again."))
+
+
+@app.command()
+@command
+async def verify(market_id: MarketId, as_json: JsonOption = False) -> None:
+    """Recompute a market from its evidence and rules and compare with Postgres, chain and workflow history.
+
+    Prints one line for each check. Exit status 1 when any of them fails.
+    """
+    async with connected() as context:
+        checks = await verification_of(context, market_id)
+
+        def show() -> None:
+            rows = [(styled("ok" if c.ok else "failed"), c.name, c.detail.replace("\n", " ")) for c in checks]
+            table(["", "check", "detail…"], rows, empty="There is nothing to check yet.")
+
+        emit([check.model_dump(mode="json") for check in checks], as_json, show)
+        failed = [check.name for check in checks if not check.ok]
+        if failed:
+            raise CommandError(
+                f"{len(failed)} of {len(checks)} checks failed ({', '.join(failed)}): do not rely on this market"
+                f" before `clotho market show {market_id}` explains it.",
+                Exit.FAILED,
+            )
+
+
+def _refusal(refused: Refused) -> CommandError:
+    return CommandError(
+        f"The proposal is refused: {refused}. Nothing was written; correct it and send it again.",
+        field=refused.issues[0].field,
+    )
+
+
+async def _tell(market_id: UUID, update: str, reason: str, as_json: bool, done: str) -> None:
+    async with connected() as context:
+        accepted = await context.market(market_id).execute_update(
+            update, Note(by=context.settings.identity, reason=reason), result_type=Accepted
+        )
+        emit(accepted, as_json, lambda: console.print(f"Market {market_id} ({accepted.status}) {done}."))
+
+
+async def _state(context: Context, market_id: UUID) -> MarketState:
+    try:
+        return MarketState.model_validate(await context.market(market_id).query("state"))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise CommandError(f"id: there is no market {market_id}: look ids up with `clotho market list`.") from None
+        raise
+
+
+def _print_state(state: MarketState) -> None:
+    lines = [f"{styled(state.status).markup} {state.stage}"]
+    if state.outcome:
+        lines.append(f"outcome {state.outcome}")
+    if state.address:
+        lines.append(f"on chain at {state.address}")
+    if state.window_ends:
+        lines.append(f"open to dispute until {state.window_ends:%Y-%m-%d %H:%M:%S} UTC")
+    if state.parked:
+        lines.append(f"parked at {state.parked.step}: {state.parked.message}")
+    if state.validation:
+        lines.append(f"validation: {state.validation.decision}: {state.validation.reason}")
+        lines.extend(f"  - {issue.field}: {issue.message}" for issue in state.validation.issues)
+    if console.is_terminal:
+        console.print(Panel("\n".join(lines), title=str(state.market_id), title_align="left", width=100))
+    else:
+        sys.stdout.write("\n".join([str(state.market_id), state.status, *lines[1:]]) + "\n")
+
+
+def _print_draft(draft: MarketDraft) -> None:
+    rules = draft.rules
+    facts = [
+        ("title", draft.title),
+        ("question", rules.exact_question),
+        ("category", draft.category),
+        ("expiry", f"{rules.expiry.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({_distance(rules.expiry)})"),
+        *((f"must meet {c.id}", c.text) for c in rules.criteria.must_meet_all),
+        *((f"must not count {c.id}", c.text) for c in rules.criteria.must_not_count),
+        *((f"source {s.name}", s.url) for s in rules.criteria.allowed_sources),
+    ]
+    table(["", "draft…"], [(name, str(value).replace("\n", " ")) for name, value in facts], empty="")
+
+
+def _why(details: dict[str, Any]) -> str:
+    return str(details.get("reason") or details.get("outcome") or "")
+
+
+def _distance(moment: datetime) -> str:
+    seconds = (moment - datetime.now(UTC)).total_seconds()
+    size, unit = next(
+        (abs(seconds) / length, name) for length, name in ((86_400, "d"), (3_600, "h"), (60, "min"), (0.001, "s"))
+        if abs(seconds) >= length or name == "s"
+    )  # fmt: skip
+    if unit == "s":
+        size = abs(seconds)
+    return f"in {size:.0f} {unit}" if seconds > 0 else f"{size:.0f} {unit} ago"
+
+
+def _draft_file(path: Path) -> Any:
+    try:
+        content = path.read_bytes() if path.stat().st_size <= INPUT_LIMIT else b" " * (INPUT_LIMIT + 1)
+    except OSError as error:
+        why = f"draft: {path} cannot be read ({error.strerror}): name a JSON file."
+        raise CommandError(why, field="draft") from None
+    text = _read_limited(content, "draft")
+    try:
+        return MarketDraft.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(["draft", *(str(part) for part in first["loc"])])
+        raise CommandError(f"{field}: {first['msg']}. Nothing was written; correct the file.", field=field) from None
+
+
+def _read_limited(content: bytes, field: str) -> str:
+    if len(content) > INPUT_LIMIT:
+        raise CommandError(
+            f"{field}: is longer than {INPUT_LIMIT // 1024} KiB: shorten it; nothing was written.", field=field
+        )
+    try:
+        return content.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        raise CommandError(f"{field}: is not UTF-8 text: convert it; nothing was written.", field=field) from None

@@ -1,0 +1,95 @@
+"""Gathering what a verification compares: Postgres, the chain, the workflow's own history; `domain.verify` decides."""
+
+from uuid import UUID
+
+from solana.rpc.async_api import AsyncClient
+from solders.pubkey import Pubkey
+from temporalio.client import WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.token2022 import read_record
+from cli.context import Context
+from cli.output import CommandError, Exit
+from db import evidence, markets
+from domain import steps
+from domain.market import PublishRequest, SettleRequest
+from domain.verify import (
+    Check,
+    RecordedMarket,
+    RecordedResolution,
+    StoredEvidence,
+    VerifiedRecord,
+    WorkflowFacts,
+    verify,
+)
+
+
+async def verification_of(context: Context, market_id: UUID) -> tuple[Check, ...]:
+    """All checks of one market."""
+    market = await markets.get(context.pool, market_id)
+    rules = await markets.rules_json(context.pool, market.rules_sha256)
+    resolution = await evidence.latest_resolution(context.pool, market_id)
+    entries = await evidence.of_look(context.pool, market_id, resolution.look) if resolution else []
+    return verify(
+        rules,
+        RecordedMarket(status=market.status, rules_sha256=market.rules_sha256, outcome=market.outcome),
+        [StoredEvidence(source=e.source, sha256=e.sha256, content_type=e.content_type, body=e.body) for e in entries],
+        None
+        if resolution is None
+        else RecordedResolution(
+            rules_sha256=resolution.rules_sha256,
+            outcome=resolution.outcome,
+            abstention=resolution.abstention,
+            evidence_root=resolution.evidence_root,
+            results=tuple(resolution.results),
+        ),
+        await _chain_record(context, market.address),
+        await _workflow_facts(context, market_id),
+    )
+
+
+async def _chain_record(context: Context, address: str | None) -> VerifiedRecord | None:
+    if address is None:
+        return None
+    if context.settings.solana_rpc_url is None:
+        raise CommandError("SOLANA_RPC_URL is missing: the record on chain cannot be compared without it.", Exit.USAGE)
+    async with AsyncClient(context.settings.solana_rpc_url) as client:
+        record = await read_record(client, Pubkey.from_string(address))
+    if record is None:
+        return None
+    return VerifiedRecord(
+        rules_sha256=record.rules_sha256,
+        status=record.status,
+        outcome=record.outcome,
+        evidence_sha256=record.evidence_sha256,
+        expiry=record.expiry,
+        immutable=record.immutable,
+    )
+
+
+async def _workflow_facts(context: Context, market_id: UUID) -> WorkflowFacts | None:
+    """None when the history is no longer kept: Temporal removes it some time after the end."""
+    try:
+        history = await context.market(market_id).fetch_history()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+    return facts_of(history)
+
+
+def facts_of(history: WorkflowHistory) -> WorkflowFacts:
+    """Which rules the lifecycle published, and which outcome and evidence it settled with, from its history."""
+    published: PublishRequest | None = None
+    settled: SettleRequest | None = None
+    for event in history.events:
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_type.name == steps.PUBLISH_MARKET.name:
+            published = PublishRequest.model_validate_json(scheduled.input.payloads[0].data)
+        elif scheduled.activity_type.name == steps.SETTLE_MARKET.name:
+            settled = SettleRequest.model_validate_json(scheduled.input.payloads[0].data)
+    return WorkflowFacts(
+        rules_sha256=published.rules_sha256 if published else None,
+        outcome=settled.outcome if settled else None,
+        evidence_root=settled.evidence_root if settled else None,
+    )

@@ -1,0 +1,160 @@
+"""Markets and their rules."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from db.pool import Connection, Pool
+from domain import errors
+from domain.base import Model
+from domain.canonical import model_sha256
+from domain.ids import Origin
+from domain.market import Category, MarketDraft, Outcome, Validation
+from domain.rules import ResolutionRules
+from domain.status import MARKET_MOVES, MarketStatus
+
+
+class Market(Model):
+    """One row of markets."""
+
+    id: UUID
+    origin: Origin
+    status: MarketStatus
+    title: str
+    description: str
+    category: Category
+    rules_sha256: str
+    ai_version: str
+    initial_yes_prob: int
+    confidence: float
+    expiry: datetime
+    validation: Validation | None = None
+    address: str | None = None
+    dispute_window_seconds: int | None = None
+    outcome: Outcome | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+async def get(connection: Connection | Pool, market_id: UUID) -> Market:
+    """One market.
+
+    Raises:
+        ApplicationError: UnknownMarket.
+    """
+    row = await connection.fetchrow("SELECT * FROM markets WHERE id = $1", market_id)
+    if row is None:
+        raise errors.failure(errors.UNKNOWN_MARKET, f"there is no market {market_id}")
+    return Market.model_validate(dict(row))
+
+
+async def find(
+    connection: Connection | Pool, *, status: MarketStatus | None = None, category: Category | None = None, limit: int
+) -> list[Market]:
+    """Markets of a status and category (None: any), newest first."""
+    rows = await connection.fetch(
+        "SELECT * FROM markets WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR category = $2)"
+        " ORDER BY created_at DESC, id LIMIT $3",
+        status,
+        category,
+        limit,
+    )
+    return [Market.model_validate(dict(row)) for row in rows]
+
+
+def new_draft(market_id: UUID, origin: Origin, draft: MarketDraft, ai_version: str) -> Market:
+    """The row of a new draft, bound to an ai_version."""
+    now = datetime.now(UTC)
+    return Market(
+        id=market_id,
+        origin=origin,
+        status=MarketStatus.DRAFT,
+        title=draft.title,
+        description=draft.description,
+        category=draft.category,
+        rules_sha256=model_sha256(draft.rules),
+        ai_version=ai_version,
+        initial_yes_prob=draft.initial_yes_prob,
+        confidence=draft.confidence,
+        expiry=draft.rules.expiry,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def as_market_draft(market: Market, rules: ResolutionRules) -> MarketDraft:
+    """A stored draft as people and prompts read it."""
+    return MarketDraft(
+        title=market.title,
+        description=market.description,
+        category=market.category,
+        rules=rules,
+        initial_yes_prob=market.initial_yes_prob,
+        confidence=market.confidence,
+    )
+
+
+async def insert(connection: Connection, market: Market) -> None:
+    """Store a new market; its rules are stored before it."""
+    fields = market.model_dump()
+    places = ", ".join(f"${place}" for place in range(1, len(fields) + 1))
+    await connection.execute(
+        f"INSERT INTO markets ({', '.join(fields)}) VALUES ({places})",  # noqa: S608 - the model's own field names
+        *fields.values(),
+    )
+
+
+async def move(connection: Connection, market_id: UUID, to: MarketStatus, **facts: Any) -> None:
+    """Change a market's status and, with it, the columns named in `facts`.
+
+    The row's own status decides: a move that the table of moves does not have changes nothing. A market that is
+    there already takes the facts again, so that a repeated attempt is harmless.
+
+    Raises:
+        ApplicationError: IllegalMove, or UnknownMarket.
+    """
+    sources = [old for old, targets in MARKET_MOVES.items() if to in targets or old is to]
+    assigned = "".join(f", {column} = ${place}" for place, column in enumerate(facts, start=4))
+    moved = await connection.fetchval(
+        f"UPDATE markets SET status = $2, updated_at = now(){assigned}"  # noqa: S608 - column names are ours
+        " WHERE id = $1 AND status = ANY($3) RETURNING true",
+        market_id,
+        to,
+        sources,
+        *facts.values(),
+    )
+    if not moved:
+        market = await get(connection, market_id)
+        raise errors.failure(errors.ILLEGAL_MOVE, f"market {market_id} is {market.status} and cannot become {to}")
+
+
+async def store_rules(connection: Connection | Pool, rules: ResolutionRules) -> str:
+    """Store rules under their hash; the same rules are stored once."""
+    rules_sha256 = model_sha256(rules)
+    await connection.execute(
+        "INSERT INTO rules (rules_sha256, body) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        rules_sha256,
+        rules.model_dump(mode="json", by_alias=True),
+    )
+    return rules_sha256
+
+
+async def load_rules(connection: Connection | Pool, rules_sha256: str) -> ResolutionRules:
+    """The rules with that hash.
+
+    Raises:
+        ApplicationError: BadInput when there are none.
+    """
+    return ResolutionRules.model_validate(await rules_json(connection, rules_sha256))
+
+
+async def rules_json(connection: Connection | Pool, rules_sha256: str) -> Any:
+    """The rules with that hash as they are stored, for who must see a change that reading would mend.
+
+    Raises:
+        ApplicationError: BadInput when there are none.
+    """
+    body = await connection.fetchval("SELECT body FROM rules WHERE rules_sha256 = $1", rules_sha256)
+    if body is None:
+        raise errors.failure(errors.BAD_INPUT, f"rules_sha256: no rules with the hash {rules_sha256} are stored")
+    return body

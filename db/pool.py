@@ -1,0 +1,24 @@
+"""The connection pool, with JSON columns as Python objects."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+if TYPE_CHECKING:  # generic in the stubs alone
+    Connection = asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+    Pool = asyncpg.Pool
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+async def connect(url: str, *, max_size: int = 10) -> Pool:
+    """A pool on `url`, with the runbooks' limits: 10 connections a worker, idle 30 s, 5 s to connect."""
+    return await asyncpg.create_pool(
+        url, min_size=0, max_size=max_size, max_inactive_connection_lifetime=30, timeout=5, init=_prepare
+    )

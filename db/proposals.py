@@ -1,0 +1,43 @@
+"""Proposals: what asked for a market, stored once for each idempotency key."""
+
+from uuid import UUID
+
+from db.pool import Connection, Pool
+from domain import errors
+from domain.market import Proposal
+from domain.status import PROPOSAL_MOVES, ProposalStatus
+
+
+async def insert(connection: Connection | Pool, market_id: UUID, idempotency_key: str, proposal: Proposal) -> bool:
+    """Store a proposal; False when this key's proposal is stored already, which is then left as it is."""
+    inserted = await connection.fetchval(
+        "INSERT INTO proposals (market_id, idempotency_key, status, proposal) VALUES ($1, $2, 'pending', $3)"
+        " ON CONFLICT DO NOTHING RETURNING true",
+        market_id,
+        idempotency_key,
+        proposal.model_dump(mode="json", by_alias=True),
+    )
+    return bool(inserted)
+
+
+async def get(connection: Connection | Pool, market_id: UUID) -> Proposal:
+    """The proposal that asked for a market.
+
+    Raises:
+        ApplicationError: UnknownMarket.
+    """
+    body = await connection.fetchval("SELECT proposal FROM proposals WHERE market_id = $1", market_id)
+    if body is None:
+        raise errors.failure(errors.UNKNOWN_MARKET, f"no proposal asked for a market {market_id}")
+    return Proposal.model_validate(body)
+
+
+async def move(connection: Connection, market_id: UUID, to: ProposalStatus) -> None:
+    """Change the status of a market's proposal, if it has one and the move is in the table of moves."""
+    sources = [old for old, targets in PROPOSAL_MOVES.items() if to in targets]
+    await connection.execute(
+        "UPDATE proposals SET status = $2, updated_at = now() WHERE market_id = $1 AND status = ANY($3)",
+        market_id,
+        to,
+        sources,
+    )

@@ -1,0 +1,39 @@
+"""Ids are functions of the source's own key, with inverses, so the same cause never makes two things."""
+
+from typing import Literal
+from uuid import UUID, uuid5
+
+MARKET_NAMESPACE = UUID("6b1f0c52-6f0c-5f0e-9a3b-2a4d7c1e9d10")
+"""Fixed for ever: changing it would give every known cause a second market."""
+
+Origin = Literal["news", "proposal", "manual"]
+"""Where a market comes from; part of its id, so keys of different origins never meet."""
+
+_MARKET_PREFIX = "market-"
+
+
+def market_id(origin: Origin, key: str) -> UUID:
+    """The id of the market caused by `key`: a news item's hash, a proposal's idempotency key, a draft's hash."""
+    if not key:
+        raise ValueError("a market id needs the key of its cause, which is empty: pass the source's own key")
+    return uuid5(MARKET_NAMESPACE, f"{origin}:{key}")
+
+
+def market_workflow_id(market: UUID) -> str:
+    """`market-<uuid>`, the Temporal workflow id of a market's lifecycle."""
+    return f"{_MARKET_PREFIX}{market}"
+
+
+def market_of_workflow(workflow_id: str) -> UUID:
+    """The inverse of `market_workflow_id`.
+
+    Raises:
+        ValueError: the id is not one that `market_workflow_id` makes.
+    """
+    try:
+        market = UUID(workflow_id.removeprefix(_MARKET_PREFIX))
+    except ValueError:
+        market = None
+    if market is None or market_workflow_id(market) != workflow_id:
+        raise ValueError(f"{workflow_id!r} is not the workflow id of a market, which reads market-<uuid>")
+    return market

@@ -1,0 +1,123 @@
+"""The step catalogue: everything that Clotho does to the world, on one page.
+
+A step is one named side effect: an activity with its role, models, time-outs, retries, and what it gives when an
+operator skips it; retries used up park it. Workflows say `await self.run_step(steps.PUBLISH_MARKET, request)`; an
+activity says which step it implements; a worker refuses to start when a step of its role has no implementation, or two.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from temporalio.common import RetryPolicy
+
+from domain import market
+from domain.base import Model
+
+I = TypeVar("I", bound=Model)  # noqa: E741
+O = TypeVar("O", bound=Model)  # noqa: E741
+
+
+class Role(StrEnum):
+    """A kind of worker; its value is the name of its task queue."""
+
+    ORCHESTRATOR = "orchestrator"
+    SOURCES = "sources"
+    LLM = "llm"
+    CHAIN = "chain"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time-outs and retries of one kind of work."""
+
+    start_to_close: timedelta
+    retry: RetryPolicy
+    heartbeat: timedelta | None = None
+    """Set for what may take longer than 10 s: a dead worker is noticed after this instead of `start_to_close`."""
+
+
+# The runbooks' 1 s, 5 s, 30 s (25 s by a coefficient of 5), then a person.
+_THEN_A_PERSON = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=5.0,
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=4,
+)
+
+BOOKKEEPING = Timing(timedelta(seconds=10), _THEN_A_PERSON)
+# Three judgements of 30 s each at the model's own time-out, and one repair attempt.
+LLM_CALL = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+# All sources at once, each 10 s at most, with HEAD before GET.
+FETCH = Timing(timedelta(seconds=60), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+# A blockhash lives for 150 blocks, about 60 to 90 s; the last look and one new transaction come on top.
+CHAIN_SEND = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+
+
+@dataclass(frozen=True)
+class Step(Generic[I, O]):
+    """One side effect. `does` completes the sentence "this step …"."""
+
+    name: str
+    does: str
+    role: Role
+    takes: type[I]
+    gives: type[O]
+    timing: Timing
+    when_skipped: O | None = None
+    """What a parked step gives when an operator skips it; None: it cannot be skipped."""
+
+
+DRAFT_MARKET = Step(
+    "draft_market", "asks the model for a market, or takes an operator's draft, and stores it",
+    Role.LLM, market.DraftRequest, market.DraftResult, LLM_CALL,
+)  # fmt: skip
+REHEARSE_RULES = Step(
+    "rehearse_rules", "checks a draft's fields and sources and runs its resolver program against today's sources",
+    Role.SOURCES, market.RehearseRequest, market.Rehearsal, FETCH,
+)  # fmt: skip
+VALIDATE_MARKET = Step(
+    "validate_market", "asks the model for faults of a draft and decides: approved, rejected or needs_human",
+    Role.LLM, market.ValidateRequest, market.Validation, LLM_CALL,
+    when_skipped=market.Validation(decision="needs_human", reason="An operator skipped the model's validation."),
+)  # fmt: skip
+RECORD_DECISION = Step(
+    "record_decision", "records a reviewer's decision and its effect on the draft",
+    Role.ORCHESTRATOR, market.DecideRequest, market.Decided, BOOKKEEPING,
+)  # fmt: skip
+PUBLISH_MARKET = Step(
+    "publish_market", "creates the market's record on chain, once",
+    Role.CHAIN, market.PublishRequest, market.Published, CHAIN_SEND,
+)  # fmt: skip
+COLLECT_EVIDENCE = Step(
+    "collect_evidence", "fetches every source, stores the bytes and evaluates the resolver program",
+    Role.SOURCES, market.CollectRequest, market.Resolution, FETCH,
+)  # fmt: skip
+JUDGE_CONDITIONS = Step(
+    "judge_conditions", "has text conditions judged against the stored evidence by independent votes",
+    Role.LLM, market.CollectRequest, market.Resolution, LLM_CALL,
+)  # fmt: skip
+SETTLE_MARKET = Step(
+    "settle_market", "writes outcome and evidence root on chain",
+    Role.CHAIN, market.SettleRequest, market.Settled, CHAIN_SEND,
+)  # fmt: skip
+CANCEL_MARKET = Step(
+    "cancel_market", "cancels the market, with outcome VOID on chain when it was published",
+    Role.CHAIN, market.CancelRequest, market.Canceled, CHAIN_SEND,
+)  # fmt: skip
+FINALIZE_MARKET = Step(
+    "finalize_market", "makes the record on chain immutable",
+    Role.CHAIN, market.FinalizeRequest, market.Finalized, CHAIN_SEND,
+)  # fmt: skip
+
+CATALOGUE: tuple[Step, ...] = (  # type: ignore[type-arg]
+    DRAFT_MARKET, REHEARSE_RULES, VALIDATE_MARKET, RECORD_DECISION, PUBLISH_MARKET,
+    COLLECT_EVIDENCE, JUDGE_CONDITIONS, SETTLE_MARKET, CANCEL_MARKET, FINALIZE_MARKET,
+)  # fmt: skip
+"""All steps, in the order in which a market meets them."""
+
+
+def steps_of(role: Role) -> tuple[Step, ...]:  # type: ignore[type-arg]
+    """The steps that workers of a role must implement."""
+    return tuple(step for step in CATALOGUE if step.role is role)

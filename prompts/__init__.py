@@ -1,0 +1,1 @@
+"""Prompt files, `<type>/<version>.md`, and their loader."""

@@ -1,0 +1,59 @@
+"""Clients of the outside systems, built once for each process from settings, and closed by it."""
+
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import openai
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime
+
+from activities import transactions
+from activities.chain import ChainSteps
+from activities.fetch import Fetcher
+from activities.llm import LlmSteps
+from activities.llm_client import LlmClient
+from activities.sources import SourceSteps
+from activities.store import StoreSteps
+from activities.token2022 import Token2022Chain, wallet
+from db.pool import Pool
+from domain.steps import Role
+from workers.settings import WorkerSettings
+
+V = TypeVar("V")
+
+
+async def connect_temporal(address: str, namespace: str, *, runtime: Runtime | None = None) -> Client:
+    """A Temporal client with the one data converter that everything uses."""
+    return await Client.connect(address, namespace=namespace, data_converter=pydantic_data_converter, runtime=runtime)
+
+
+async def steps_owner(role: Role, settings: WorkerSettings, pool: Pool, resources: AsyncExitStack) -> object:
+    """The object that implements a role's steps; what it opens is closed by `resources`."""
+    match role:
+        case Role.ORCHESTRATOR:
+            return StoreSteps(pool)
+        case Role.SOURCES:
+            fetcher = Fetcher(connect_to=settings.sources_connect_to, ca_file=settings.sources_ca_file)
+            return SourceSteps(pool, await resources.enter_async_context(fetcher))
+        case Role.LLM:
+            client = openai.AsyncOpenAI(
+                api_key=_needed(settings.openai_api_key).get_secret_value(),
+                base_url=settings.openai_base_url,
+                max_retries=0,
+            )
+            return LlmSteps(pool, LlmClient(await resources.enter_async_context(client), pool))
+        case Role.CHAIN:
+            rpc = await resources.enter_async_context(transactions.connect(_needed(settings.solana_rpc_url)))
+            chain = Token2022Chain(
+                rpc,
+                transactions.Transactions(pool, rpc),
+                publisher=wallet(_needed(settings.publisher_wallet_secret), "PUBLISHER_WALLET_SECRET"),
+                resolver=wallet(_needed(settings.resolver_wallet_secret), "RESOLVER_WALLET_SECRET"),
+            )
+            return ChainSteps(pool, chain, settings.market_uri_base)
+
+
+def _needed(value: V | None) -> V:
+    assert value is not None, "settings.load has checked what each role needs"
+    return value
