@@ -86,7 +86,7 @@ async def _run(
 ) -> tuple[list[str], float, float]:
     """Propose all and wait; returns workflow ids and the seconds of the two busy stretches."""
     series = [one for one in load_series() if one.source != "wikipedia" and len(one.observations) > 1]
-    expiry = datetime.now(UTC) + timedelta(seconds=max(10, markets * SECONDS_TO_PUBLISH))
+    expiry = (datetime.now(UTC) + timedelta(seconds=max(10, markets * SECONDS_TO_PUBLISH))).replace(microsecond=0)
     chosen = [chance.choice(series) for _ in range(markets)]
     ca_file = Path(environment["SOURCES_CA_FILE"])
     async with site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file) as site:

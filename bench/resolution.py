@@ -95,7 +95,7 @@ async def _one(
         text=asked(series, due, resolution),
         background=series.description,
         criteria=f"Resolves to the value found at {series.url} once the data is published.",
-        expiry=datetime.now(UTC) + TRADING,
+        expiry=(datetime.now(UTC) + TRADING).replace(microsecond=0),
         proposer="bench",
     )
     environment = ActivityEnvironment()

@@ -102,7 +102,7 @@ async def demo(
     """
     started = time.monotonic()
     web_ui = await ensure_up(quiet=as_json)
-    cases = choose(datetime.now(UTC) + TRADING)
+    cases = choose((datetime.now(UTC) + TRADING).replace(microsecond=0))
     async with connected() as context:
         console.quiet = as_json
         await _drive(context, cases, web_ui)

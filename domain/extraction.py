@@ -198,15 +198,15 @@ def _places(reading: Reading, document: Document, counts: Counts, zone: ZoneInfo
 
 def _series(reading: Reading, document: Document, zone: ZoneInfo) -> dict[date, list[_Place]] | NotExtracted:
     """The values of a dated series by date, gaps left out."""
-    if reading.date_path is None:
+    if reading.json_path is None or reading.date_path is None:
         return NotExtracted(Missing.NOT_PUBLISHED, f"what {_way(reading)} leads to is still empty")
     if (fault := check_reading(reading)) is not None:
         return NotExtracted(Missing.BAD_READING, fault)
     try:
-        values = _find(reading.json_path, reading.selector, document)
-        dates = _find(reading.date_path, None, document)
+        content = json_reading.parse(document.body)
     except ValueError as error:
         return NotExtracted(Missing.UNREADABLE, str(error))
+    values, dates = json_reading.find(reading.json_path, content), json_reading.find(reading.date_path, content)
     if not values or not dates:
         empty = reading.json_path if not values else reading.date_path
         return NotExtracted(Missing.NOT_FOUND, f"json path {empty!r} leads to nothing")

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from domain.base import Actor, Model, Reason, Sha256
 from domain.ids import Origin
-from domain.rules import Answer, ResolutionRules
+from domain.rules import Answer, Moment, ResolutionRules
 from domain.status import MarketStatus
 from domain.verdict import Abstention
 
@@ -56,7 +56,7 @@ class Proposal(Model):
     background: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4_000)] = ""
     criteria: Annotated[str, StringConstraints(strip_whitespace=True, max_length=4_000)] = ""
     category: Category | None = None
-    expiry: AwareDatetime | None = None
+    expiry: Moment | None = None
     """When trading is to end; None leaves it to the draft."""
     draft: MarketDraft | None = None
     """A full draft: the model is not asked."""

@@ -51,6 +51,8 @@ def _normal(number: Decimal) -> Decimal:
 
 
 def _in_utc(moment: datetime) -> datetime:
+    if moment.microsecond:
+        raise ValueError("a moment counts in whole seconds, as it stands on chain")
     try:
         return moment.astimezone(UTC)
     except OverflowError as error:

@@ -57,7 +57,7 @@ def fred_rules(
                 ),
             ),
         ),
-        "expiry": datetime.now(UTC) + timedelta(days=30),
+        "expiry": (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0),
         "timezone": "America/New_York",
         "deadline_inclusive": True,
         "observation": Observation(counts="first_published"),

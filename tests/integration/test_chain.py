@@ -3,16 +3,13 @@
 import asyncio
 import hashlib
 import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed
@@ -54,67 +51,34 @@ from domain.errors import (
 )
 from domain.rules import Answer
 from domain.status import MarketStatus
+from tests.integration.solana_node_process import SOL, Node, running
 from tests.support import eventually, free_ports
 
-SOL = 10**9
 ROOT, OTHER_ROOT = "a" * 64, "b" * 64
 MARKETS_URL = "https://markets.clotho.ex/api/v1/markets"
 
 
-class Node:
-    """The local node, and the control of its faults."""
+async def set_faults(node: Node, **faults: Any) -> None:
+    """Set the faults in force; none clears them."""
+    await node.call("clotho_setFaults", faults)
 
-    def __init__(self, url: str) -> None:
-        self.url = url
 
-    async def faults(self, **faults: Any) -> None:
-        """Set the faults in force; none clears them."""
-        async with httpx.AsyncClient() as http:
-            body = {"jsonrpc": "2.0", "id": 1, "method": "clotho_setFaults", "params": [faults]}
-            answer = await http.post(self.url, json=body, timeout=30)
-            assert "result" in answer.json(), answer.text
-
-    async def fund(self, address: Pubkey, lamports: int = SOL) -> None:
-        """Send lamports from the faucet and wait until they can be spent."""
-        async with AsyncClient(self.url, Confirmed) as client:
-            before = (await client.get_balance(address)).value
-            await client.request_airdrop(address, lamports)
-
-            async def arrived() -> bool:
-                return (await client.get_balance(address)).value == before + lamports
-
-            await eventually(arrived, "the airdrop")
+async def fund(node: Node, address: Pubkey, lamports: int = SOL) -> None:
+    """Send lamports from the faucet; returns when they can be spent."""
+    await node.settled(await node.call("requestAirdrop", str(address), lamports))
 
 
 @pytest.fixture(scope="module")
 async def running_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
-    (port,) = free_ports(1)
-    folder: Path = tmp_path_factory.mktemp("solana")
-    command = ("-m", "deploy.local.solana_node", "--port", str(port), "--state-dir", str(folder))
     # Short slots, and longer from confirmed to final than between two looks, so that waiting for one shows.
-    timing = ("--slot-ms", "200", "--finalize-after", "6")
-    process = await asyncio.create_subprocess_exec(sys.executable, *command, *timing)
-    node = Node(f"http://127.0.0.1:{port}")
-
-    async def answers() -> bool:
-        async with httpx.AsyncClient() as http:
-            try:
-                return (await http.get(f"{node.url}/health")).is_success
-            except httpx.TransportError:
-                return False
-
-    try:
-        await eventually(answers, "the node")
+    async with running(tmp_path_factory.mktemp("solana"), "--slot-ms", "200", "--finalize-after", "6") as node:
         yield node
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 @pytest.fixture
 async def node(running_node: Node) -> AsyncIterator[Node]:
     yield running_node
-    await running_node.faults()
+    await set_faults(running_node)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +91,7 @@ async def pool(postgres_url: str) -> AsyncIterator[Pool]:
 @pytest.fixture(scope="module")
 async def wallets(running_node: Node) -> tuple[Keypair, Keypair]:
     publisher, resolver = Keypair(), Keypair()
-    await asyncio.gather(*(running_node.fund(wallet.pubkey(), 10 * SOL) for wallet in (publisher, resolver)))
+    await asyncio.gather(*(fund(running_node, wallet.pubkey(), 10 * SOL) for wallet in (publisher, resolver)))
     return publisher, resolver
 
 
@@ -220,13 +184,7 @@ class World:
         """Send a transaction of the test's own and wait until it has landed."""
         blockhash = (await self.client.get_latest_blockhash(Confirmed)).value.blockhash
         message = Message.new_with_blockhash(list(instructions), signers[0].pubkey(), blockhash)
-        signature = (await self.client.send_transaction(VersionedTransaction(message, signers))).value
-
-        async def landed() -> bool:
-            found = (await self.client.get_transaction(signature, "base64", Confirmed, 0)).value
-            return found is not None
-
-        await eventually(landed, "the test's transaction")
+        await self.node.settled((await self.client.send_transaction(VersionedTransaction(message, signers))).value)
 
     @asynccontextmanager
     async def storing_held(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
@@ -299,7 +257,7 @@ async def test_two_deployments_with_the_same_publisher_make_one_record(world: Wo
 
 async def test_a_reply_lost_after_landing_is_not_sent_again(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(drop_replies=1)
+    await set_faults(world.node, drop_replies=1)
     await fails(CHAIN_UNREACHABLE, world.chain().publish(world.record(market_id)))
     written = await world.chain().publish(world.record(market_id))
     assert await world.rows(market_id) == [("publish", "landed")]
@@ -308,7 +266,7 @@ async def test_a_reply_lost_after_landing_is_not_sent_again(world: World) -> Non
 
 async def test_a_transaction_delivered_twice_lands_once(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(duplicate=1)
+    await set_faults(world.node, duplicate=1)
     written = await world.chain().publish(world.record(market_id))
     assert await world.rows(market_id) == [("publish", "landed")]
     assert await world.landed_on(written.record.address) == [(written.signature, True)]
@@ -316,20 +274,20 @@ async def test_a_transaction_delivered_twice_lands_once(world: World) -> None:
 
 async def test_a_dropped_transaction_is_sent_again_and_not_signed_again(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(drop_transactions=1)
+    await set_faults(world.node, drop_transactions=1)
     written = await world.chain().publish(world.record(market_id))
     assert await world.signatures(market_id) == [written.signature]
 
 
 async def test_only_after_expiry_is_a_new_transaction_signed(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(drop_transactions=1_000)
+    await set_faults(world.node, drop_transactions=1_000)
     attempt = asyncio.create_task(world.chain().publish(world.record(market_id)))
     await world.becomes(market_id, "sent")
-    await world.node.faults(drop_transactions=1_000, expire_blockhashes=True)
+    await set_faults(world.node, drop_transactions=1_000, expire_blockhashes=True)
     await fails(CHAIN_EXPIRED, attempt, "did not land")
     assert await world.rows(market_id) == [("publish", "expired")]
-    await world.node.faults()
+    await set_faults(world.node)
     written = await world.chain().publish(world.record(market_id))
     assert await world.rows(market_id) == [("publish", "expired"), ("publish", "landed")]
     assert (await world.signatures(market_id))[1] == written.signature
@@ -338,11 +296,11 @@ async def test_only_after_expiry_is_a_new_transaction_signed(world: World) -> No
 
 async def test_a_landing_that_nobody_saw_is_found_after_its_blockhash_expired(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(drop_replies=1)
+    await set_faults(world.node, drop_replies=1)
     await fails(CHAIN_UNREACHABLE, world.chain().publish(world.record(market_id)))
     # 150 slots later the recent cache of a node no longer knows it: only its history does.
     for _ in range(3):
-        await world.node.faults(expire_blockhashes=True)
+        await set_faults(world.node, expire_blockhashes=True)
     written = await world.chain().publish(world.record(market_id))
     assert await world.rows(market_id) == [("publish", "landed")]
     assert await world.landed_on(written.record.address) == [(written.signature, True)]
@@ -357,7 +315,7 @@ async def test_nothing_is_sent_before_it_is_stored(world: World) -> None:
         await asyncio.wait([attempt])
     assert await world.rows(market_id) == []
     # Whatever was sent before this airdrop would be on chain when it is.
-    await world.node.fund(Keypair().pubkey())
+    await fund(world.node, Keypair().pubkey())
     assert await world.landed_on(world.yes(market_id)) == []
 
 
@@ -367,12 +325,12 @@ async def test_a_death_between_store_and_send_goes_on_with_the_same_signature(wo
         attempt = asyncio.create_task(world.chain().publish(world.record(market_id)))
         await about_to_store()
         # Slow from here on, to die while the first request after the store is under way.
-        await world.node.faults(delay_ms=5_000)
+        await set_faults(world.node, delay_ms=5_000)
     await world.becomes(market_id, "signed")
     attempt.cancel()
     await asyncio.wait([attempt])
     (signature,) = await world.signatures(market_id)
-    await world.node.faults()
+    await set_faults(world.node)
     assert await world.landed_on(world.yes(market_id)) == []
     written = await world.chain().publish(world.record(market_id))
     assert written.signature == signature
@@ -381,7 +339,7 @@ async def test_a_death_between_store_and_send_goes_on_with_the_same_signature(wo
 
 async def test_a_death_between_send_and_confirmation_goes_on_with_the_same_signature(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(drop_transactions=1)
+    await set_faults(world.node, drop_transactions=1)
     attempt = asyncio.create_task(world.chain().publish(world.record(market_id)))
     await world.becomes(market_id, "sent")
     attempt.cancel()
@@ -414,7 +372,7 @@ async def test_after_a_restore_the_chain_says_who_published(world: World) -> Non
 
 async def test_lamports_sent_to_the_address_beforehand_do_not_block_it(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.fund(Pubkey.from_string(world.yes(market_id)), SOL // 1_000)
+    await fund(world.node, Pubkey.from_string(world.yes(market_id)), SOL // 1_000)
     assert await world.chain().read(market_id) is None
     written = await world.chain().publish(world.record(market_id))
     assert written.record.market_id == market_id
@@ -536,7 +494,7 @@ async def test_what_has_no_record_cannot_be_settled(world: World) -> None:
 
 async def test_nothing_is_signed_for_a_market_while_an_earlier_transaction_can_land(world: World) -> None:
     market_id = await world.published()
-    await world.node.faults(drop_transactions=1)
+    await set_faults(world.node, drop_transactions=1)
     attempt = asyncio.create_task(world.chain().settle(settlement(market_id)))
     await world.becomes(market_id, "landed", "sent")
     attempt.cancel()
@@ -548,7 +506,7 @@ async def test_nothing_is_signed_for_a_market_while_an_earlier_transaction_can_l
 
 async def test_an_outcome_is_not_written_over_a_cancellation_on_its_way(world: World) -> None:
     market_id = await world.published()
-    await world.node.faults(drop_transactions=1)
+    await set_faults(world.node, drop_transactions=1)
     attempt = asyncio.create_task(world.chain().cancel(market_id))
     await world.becomes(market_id, "landed", "sent")
     attempt.cancel()
@@ -588,25 +546,25 @@ async def test_holdings_are_the_tokens_of_one_owner(world: World) -> None:
 async def test_an_unfunded_wallet_is_named(world: World, lamports: int) -> None:
     world.publisher = Keypair()
     if lamports:
-        await world.node.fund(world.publisher.pubkey(), lamports)
+        await fund(world.node, world.publisher.pubkey(), lamports)
     market_id = await world.new_market()
     error = await fails(CHAIN_UNFUNDED, world.chain().publish(world.record(market_id)))
     assert f"wallet {world.publisher.pubkey()} cannot pay for publish of market {market_id}" in error.message
     assert await world.rows(market_id) == []
-    await world.node.fund(world.publisher.pubkey())
+    await fund(world.node, world.publisher.pubkey())
     assert (await world.chain().publish(world.record(market_id))).record.market_id == market_id
 
 
 async def test_a_failure_on_chain_is_decoded_and_may_be_tried_anew(world: World) -> None:
     world.publisher = Keypair()
-    await world.node.fund(world.publisher.pubkey())
+    await fund(world.node, world.publisher.pubkey())
     market_id = await world.new_market()
-    await world.node.faults(drop_transactions=1_000)
+    await set_faults(world.node, drop_transactions=1_000)
     attempt = asyncio.create_task(world.chain().publish(world.record(market_id)))
     await world.becomes(market_id, "sent")
     attempt.cancel()
     await asyncio.wait([attempt])
-    await world.node.faults()
+    await set_faults(world.node)
     # Between the simulation and the landing the wallet is emptied but for the fee.
     publisher = world.publisher.pubkey()
     away = TransferParams(from_pubkey=publisher, to_pubkey=world.resolver.pubkey(), lamports=SOL - SOL // 1_000)
@@ -616,7 +574,7 @@ async def test_a_failure_on_chain_is_decoded_and_may_be_tried_anew(world: World)
     assert await world.rows(market_id) == [("publish", "failed")]
     stored = await world.pool.fetchval("SELECT error FROM chain_transactions WHERE market_id = $1", market_id)
     assert stored == error.message
-    await world.node.fund(publisher)
+    await fund(world.node, publisher)
     written = await world.chain().publish(world.record(market_id))
     assert await world.rows(market_id) == [("publish", "failed"), ("publish", "landed")]
     assert [succeeded for _, succeeded in await world.landed_on(written.record.address)] == [True, False]
@@ -625,7 +583,7 @@ async def test_a_failure_on_chain_is_decoded_and_may_be_tried_anew(world: World)
 async def test_what_the_program_refuses_is_said_in_its_words(world: World) -> None:
     market_id = await world.published()
     world.resolver = Keypair()
-    await world.node.fund(world.resolver.pubkey())
+    await fund(world.node, world.resolver.pubkey())
     await fails(
         CHAIN_REJECTED,
         world.chain().settle(settlement(market_id)),
@@ -637,7 +595,7 @@ async def test_what_the_program_refuses_is_said_in_its_words(world: World) -> No
 @pytest.mark.parametrize("status", [503, 429])
 async def test_a_node_that_will_not_answer_says_when_to_ask_again(world: World, status: int) -> None:
     market_id = await world.new_market()
-    await world.node.faults(http_status=status, http_requests=1, retry_after=7)
+    await set_faults(world.node, http_status=status, http_requests=1, retry_after=7)
     error = await fails(CHAIN_UNREACHABLE, world.chain().publish(world.record(market_id)), f"HTTP {status}")
     assert error.next_retry_delay == timedelta(seconds=7)
     assert (await world.chain().publish(world.record(market_id))).record.market_id == market_id
@@ -815,7 +773,7 @@ async def test_a_draft_is_cancelled_without_the_chain(world: World) -> None:
 
 async def test_a_publication_that_lands_behind_our_back_is_cancelled_on_chain_too(world: World) -> None:
     market_id = await world.new_market()
-    await world.node.faults(drop_replies=1)
+    await set_faults(world.node, drop_replies=1)
     await fails(CHAIN_UNREACHABLE, run(world.steps().publish_market, publication(market_id)))
     canceled = await run(world.steps().cancel_market, cancellation(market_id))
     assert canceled.signature is not None

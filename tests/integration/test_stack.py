@@ -10,7 +10,6 @@ import sysconfig
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import psutil
@@ -23,6 +22,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from deploy.local.settings import SCRIPTED_MODEL_KEY, StackSettings
 from deploy.local.stack import PARTS
+from deploy.local.state import PartState, PartStatus, StackState, running
 from deploy.local.temporary import settings_in, temporary_folder
 from tests.support import eventually
 
@@ -61,25 +61,33 @@ class Home:
         out, err = await process.communicate()
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
-    async def status(self) -> dict[str, Any]:
-        """What `clotho status --json` says."""
-        found: dict[str, Any] = json.loads((await self.clotho("status", "--json")).out)
-        return found
+    def state(self) -> StackState:
+        """What the running supervisor wrote down."""
+        state = running(self.folder)
+        assert state is not None
+        return state
 
-    async def part(self, name: str) -> dict[str, Any]:
+    def part(self, name: str) -> PartStatus:
         """One part of it."""
-        return next(part for part in (await self.status())["parts"] if part["name"] == name)
+        return next(part for part in self.state().parts if part.name == name)
+
+    def process(self, name: str) -> psutil.Process:
+        """The living process of a part."""
+        process = self.part(name).process
+        assert process is not None
+        return psutil.Process(process.pid)
 
     async def up(self) -> None:
         """Have the stack up, unless it is."""
-        if not (await self.status())["running"]:
+        if running(self.folder) is None:
             answer = await self.clotho("up", "--detach")
             assert answer.code == 0, answer.err
 
     async def down(self) -> None:
         """Have the stack down, unless it is."""
-        answer = await self.clotho("down")
-        assert answer.code == 0, answer.err
+        if running(self.folder) is not None:
+            answer = await self.clotho("down")
+            assert answer.code == 0, answer.err
 
     def setting(self, name: str) -> str:
         """A setting from the file that workers and the command line read."""
@@ -98,13 +106,6 @@ def living(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
-async def everything_ends(processes: list[psutil.Process]) -> None:
-    async def ended() -> bool:
-        return not living(processes)
-
-    await eventually(ended, "the end of every process of the stack")
-
-
 async def test_a_busy_port_is_one_sentence_and_nothing_starts(home: Home) -> None:
     with socket.create_server(("127.0.0.1", home.settings.solana_port)):
         answer = await home.clotho("up", "--detach")
@@ -114,7 +115,7 @@ async def test_a_busy_port_is_one_sentence_and_nothing_starts(home: Home) -> Non
         " CLOTHO_SOLANA_PORT to a free port.\n"
     )
     assert answer.out == ""
-    assert not (await home.status())["running"]
+    assert running(home.folder) is None
 
 
 async def test_data_survive_down_and_up(home: Home) -> None:
@@ -136,7 +137,7 @@ async def test_data_survive_down_and_up(home: Home) -> None:
         await eventually(landed, "the airdrop")
 
     await home.down()
-    assert not (await home.status())["running"]
+    assert running(home.folder) is None
     await home.up()
 
     database = await asyncpg.connect(home.setting("DATABASE_URL"))
@@ -171,7 +172,7 @@ async def test_a_second_up_says_that_it_is_up(home: Home) -> None:
     answer = await home.clotho("up")
     assert answer.code == 1
     assert "is already up" in answer.err
-    assert (await home.status())["ready"]
+    assert home.state().ready
 
 
 async def test_secrets_and_settings_are_for_the_owner_alone(home: Home) -> None:
@@ -195,15 +196,15 @@ async def test_workers_use_a_role_that_is_no_superuser(home: Home) -> None:
 @pytest.mark.parametrize("name", ["postgres", "temporal", "workers"])
 async def test_a_killed_part_comes_back(home: Home, name: str) -> None:
     await home.up()
-    before = await home.part(name)
-    psutil.Process(before["pid"]).kill()
+    before, killed = home.part(name), home.process(name)
+    killed.kill()
 
     async def back() -> bool:
-        now = await home.part(name)
-        return (now["restarts"], now["state"]) == (before["restarts"] + 1, "ready")
+        now = home.part(name)
+        return (now.restarts, now.state) == (before.restarts + 1, PartState.READY)
 
     await eventually(back, f"the restart of {name}")
-    assert (await home.part(name))["pid"] != before["pid"]
+    assert home.process(name) != killed
 
 
 async def test_reset_refuses_while_up_and_shows_before_it_removes(home: Home) -> None:
@@ -228,7 +229,8 @@ async def test_ctrl_c_leaves_no_process(home: Home) -> None:
     log = asyncio.create_task(command.communicate())
 
     async def ready() -> bool:
-        return bool((await home.status())["ready"])
+        state = running(home.folder)
+        return state is not None and state.ready
 
     await eventually(ready, "a stack that is ready")
     processes = psutil.Process(command.pid).children(recursive=True)
@@ -242,19 +244,23 @@ async def test_ctrl_c_leaves_no_process(home: Home) -> None:
 
 async def test_a_killed_supervisor_leaves_no_process(home: Home) -> None:
     await home.up()
-    supervisor = psutil.Process((await home.status())["pid"])
+    supervisor = psutil.Process(home.state().supervisor.pid)
     processes = supervisor.children(recursive=True)
     supervisor.kill()
-    await everything_ends(processes)
-    assert not (await home.status())["running"]
+
+    async def ended() -> bool:
+        return not living(processes)
+
+    await eventually(ended, "the end of every process of the stack")
+    assert running(home.folder) is None
     await home.up()
-    assert (await home.status())["ready"]
+    assert home.state().ready
 
 
 async def test_with_a_real_key_the_scripted_model_stays_out(home: Home) -> None:
     await home.down()
     assert (await home.clotho("up", "--detach", OPENAI_API_KEY="sk-somebody's")).code == 0
-    assert "llm" not in [part["name"] for part in (await home.status())["parts"]]
+    assert "llm" not in [part.name for part in home.state().parts]
     written = (home.folder / "env").read_text()
     assert "OPENAI" not in written
     assert "somebody" not in written

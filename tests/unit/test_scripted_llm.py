@@ -309,6 +309,9 @@ def test_words_of_comparison_mean_what_they_say(
         "Will the yield be above 4 on {R} and below 5 on {D}?",
         "Will the yield be above 4.5 on January 15?",
         "Will the yield on {D} and on {R} be higher?",
+        "Will the yield be higher on {R} than Germany's on {D}?",
+        "Will the yield be higher on {R} than the bill rate on {R}?",
+        "Will the year-over-year change be above 4.5 on {R}?",
     ],
 )
 def test_what_can_be_read_two_ways_becomes_words_and_a_low_confidence(question: str) -> None:

@@ -117,12 +117,17 @@ _BEFORE_FIRST_DAY = re.compile(
     r"(?: (?:value|level|price|close|closing|market|rating|ranking|rank|temperature|rate|yield|of|at))*"
     r"(?: (?:on|as of|at|for|of))?\s*$"
 )
+_SAME_THING = frozenset(
+    ["its", "their", "his", "her", "the", "that", "it", "was", "of", "on", "as", "at", "by", "in", "value", "values", "level", "price", "close", "closing", "market", "rating", "ranking", "rank", "elo", "fide", "temperature", "rate", "yield", "index", "reading"]
+)
+"""Words between "than" and the day compared with, if it is the same series that is meant."""
 _AFTER_COMPARATOR = re.compile(
-    r"(?:\s+(?:in value|at(?: the)? close|of|by|on|as of|at|from|between|since|than|its|their|value|level|price|close|rating"
-    r"|ranking|rank))*\s*"
+    r"(?:\s+(?:in value|at(?: the)? close|of|by|on|as of|at|from|between|since|than|its|their|value|level|price|close"
+    r"|rating|ranking|rank))*\s*"
 )
 _POINT_IN_TIME = re.compile(r"\b(?:on|as of|at(?: the)? (?:close|end)(?: of| on)?|for|at)(?: the)?\s*$")
 _YEAR_OF_TIME = re.compile(r"\b(?:in|by|before|until|during|of|since|for|through|after|on)\s*$", re.IGNORECASE)
+_DERIVED = re.compile(r"\b(?:difference|ratio|minus|year[- ]over[- ]year|yoy|month[- ]over[- ]month|mom)\b")
 _UNDATED = re.compile(r"\b(?:than|compared|relative to|versus|vs)\b")
 
 
@@ -175,6 +180,8 @@ def _mask(question: str, today: date) -> tuple[str, list[date]]:
 def _threshold(text: str, day: date, rank: bool, units: frozenset[str]) -> Comparison:
     if not _POINT_IN_TIME.search(text[: text.index(_DATE)]):
         raise Unclear("its date is a deadline, not the day whose value counts")
+    if _DERIVED.search(text):
+        raise Unclear("it asks about something that has to be computed from several values")
     match, op = _only(_find(text, _ABSOLUTE))
     rest = text[: match.start()] + " " + text[match.end() :]
     if _NEGATION.search(rest):
@@ -208,6 +215,12 @@ def _between_days(text: str, first: date, second: date, units: frozenset[str]) -
     baseline_first, baseline_second = bool(_BEFORE_FIRST_DAY.search(before)), bool(_BEFORE_SECOND_DAY.search(middle))
     if baseline_first == baseline_second:
         raise Unclear("which of its dates is compared with which is not said")
+    if baseline_second:
+        *_, connector = _BEFORE_SECOND_DAY.finditer(middle)
+        if set(re.findall(r"[^\W\d_]+", middle[connector.end() :])) - _SAME_THING:
+            raise Unclear("it may compare with something else than the same series")
+    if first == second:
+        raise Unclear("it compares a day with itself")
     value_on, baseline_on = (second, first) if baseline_first else (first, second)
     if not is_change:
         return Comparison(op, value_on, baseline_on)

@@ -23,7 +23,7 @@ _PROBABILITY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _CLAIM = re.compile(r"^(?P<subject>.+?) (?P<verb>will|would) (?P<rest>.+)$", re.IGNORECASE | re.DOTALL)
-_UP_TO_QUESTION_MARK = re.compile(r"[^?\n]+\?")
+_UP_TO_QUESTION_MARK = re.compile(r"[^?\n]+\?(?:\s*\([^()\n]*\))?")
 # A full stop alone ends no sentence: "the U.S. government", "Feb. 3rd". One before "Will" or "Is" does.
 _SENTENCE_END = re.compile(rf"[.!:]\s+(?={_CAPITALISED}\b)")
 
