@@ -71,7 +71,7 @@ SILENT_ERRORS = {
 }
 """Errors of the token-metadata interface, which Token-2022 logs as "Unknown" (spl-token-metadata-interface 0.6)."""
 
-_NOT_SENT_ON = (errors.CHAIN_REJECTED.type, errors.CHAIN_UNFUNDED.type, errors.CHAIN_EXPIRED.type)
+_NEVER_LANDS = (errors.CHAIN_REJECTED.type, errors.CHAIN_UNFUNDED.type, errors.CHAIN_EXPIRED.type)
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -180,7 +180,7 @@ class Transactions:
             if transaction is not None and transaction.state is not State.LANDED:
                 transaction = await self._land(transaction, effect.until)
         except ApplicationError as error:
-            if error.type not in _NOT_SENT_ON:
+            if error.type not in _NEVER_LANDS:
                 raise
             # The account may be in use because another attempt was first: read it and compare, whatever the error.
             refusal = error
@@ -206,7 +206,7 @@ class Transactions:
             try:
                 await self._land(transaction, Finalized)
             except ApplicationError as error:
-                if error.type not in _NOT_SENT_ON:
+                if error.type not in _NEVER_LANDS:
                     raise
 
     async def _sign(self, effect: Effect[T]) -> ChainTransaction:
@@ -264,7 +264,7 @@ class Transactions:
         fees = sorted(fee.prioritization_fee for fee in recent)
         # The upper quartile: ahead of most of those who write the same accounts.
         price = fees[len(fees) * 3 // 4] if fees else 0
-        # A fifth more than the simulation took: accounts found at other bump seeds and lengths cost a little more.
+        # A fifth more than the simulation took: by the time it lands the accounts may be a little different.
         limit = min((simulated.units_consumed or MOST_UNITS) * 6 // 5, MOST_UNITS)
         return set_compute_unit_limit(limit), set_compute_unit_price(min(price, MOST_FOR_A_UNIT))
 
@@ -279,7 +279,7 @@ class Transactions:
         past, send_at = False, clock()
         while True:
             if status is None and not past and clock() >= send_at:
-                # Of the blockhash that was signed, and in final blocks: no fork can bring the transaction in later.
+                # Against the blockhash that was signed, and in final blocks: no fork can bring it in any more.
                 height = (await rpc(self._client.get_block_height(Finalized))).value
                 past = height > transaction.last_valid_block_height
                 if not past:

@@ -35,6 +35,8 @@ class StackSettings(BaseSettings):
     site_port: Port = 8443
     health_port: Annotated[Port, Field(validation_alias="HEALTH_PORT")] = 9090
     """Where the workers serve health and metrics."""
+    site_data_dir: Path | None = None
+    """What the source site serves (series.jsonl and questions.jsonl); None: the bundled data."""
     openai_api_key: Annotated[SecretStr | None, Field(validation_alias="OPENAI_API_KEY")] = None
     """A real key: the workers use it, and the scripted model stays out."""
 

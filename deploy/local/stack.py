@@ -175,7 +175,13 @@ class Stack:
             )
         yield Part(
             name="site",
-            command=_module("deploy.local.source_site", settings.site_port, "--ca-dir", str(folder / "site")),
+            command=_module(
+                "deploy.local.source_site",
+                settings.site_port,
+                "--ca-dir",
+                str(folder / "site"),
+                *(("--data-dir", str(settings.site_data_dir)) if settings.site_data_dir else ()),
+            ),
             ready=lambda: _listens(settings.site_port),
             address=f"https://{_HOST}:{settings.site_port}",
             ports={"CLOTHO_SITE_PORT": settings.site_port},

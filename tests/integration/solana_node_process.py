@@ -115,13 +115,23 @@ class Node:
         await asyncio.wait_for(self.process.wait(), 30)
 
 
-async def launch(state: Path, *options: str) -> asyncio.subprocess.Process:
+async def launch(state: Path, *options: str, stderr: int | None = None) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "deploy.local.solana_node", "--port", "0", "--state-dir", str(state), *options),
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
     )
+
+
+async def end_of(process: asyncio.subprocess.Process, seconds: float) -> tuple[bytes, bytes]:
+    """What a process wrote until it ended; one that does not end in time is killed."""
+    try:
+        return await asyncio.wait_for(process.communicate(), seconds)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @asynccontextmanager

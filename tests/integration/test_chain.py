@@ -3,42 +3,28 @@
 import asyncio
 import hashlib
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Confirmed
 from solders.compute_budget import ID as COMPUTE_BUDGET
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
-from solders.message import Message
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
-from spl.token.instructions import (
-    create_associated_token_account,
-    get_associated_token_address,
-    mint_to,
-    set_authority,
-)
+from spl.token.instructions import create_associated_token_account, get_associated_token_address, mint_to, set_authority
 from spl.token.models import AuthorityType, MintToParams, SetAuthorityParams
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
-from activities.chain import ChainSteps
-from activities.market_chain import NewRecord, Overturn, Settlement
-from activities.token2022 import Token2022Chain, mint_address
-from activities.transactions import Transactions, connect
+from activities.market_chain import NewRecord, Overturn
+from activities.token2022 import mint_address
+from activities.transactions import connect
 from db import pool as database
-from db.pool import Pool
-from domain import market, steps
 from domain.errors import (
     BAD_INPUT,
     CHAIN_CONFLICT,
@@ -47,179 +33,25 @@ from domain.errors import (
     CHAIN_UNFUNDED,
     CHAIN_UNREACHABLE,
     ILLEGAL_MOVE,
-    Kind,
 )
 from domain.rules import Answer
 from domain.status import MarketStatus
-from tests.integration.solana_node_process import SOL, Node, running
-from tests.support import eventually, free_ports
-
-ROOT, OTHER_ROOT = "a" * 64, "b" * 64
-MARKETS_URL = "https://markets.clotho.ex/api/v1/markets"
-
-
-async def set_faults(node: Node, **faults: Any) -> None:
-    """Set the faults in force; none clears them."""
-    await node.call("clotho_setFaults", faults)
-
-
-async def fund(node: Node, address: Pubkey, lamports: int = SOL) -> None:
-    """Send lamports from the faucet; returns when they can be spent."""
-    await node.settled(await node.call("requestAirdrop", str(address), lamports))
+from tests.integration.chain_world import OTHER_ROOT, ROOT, World, fails, fund, prepared, set_faults, settlement
+from tests.integration.solana_node_process import SOL
+from tests.support import free_ports
 
 
 @pytest.fixture(scope="module")
-async def running_node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
-    # Short slots, and longer from confirmed to final than between two looks, so that waiting for one shows.
-    async with running(tmp_path_factory.mktemp("solana"), "--slot-ms", "200", "--finalize-after", "6") as node:
-        yield node
+async def shared(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> AsyncIterator[World]:
+    async with prepared(tmp_path_factory.mktemp("solana"), postgres_url) as world:
+        yield world
 
 
 @pytest.fixture
-async def node(running_node: Node) -> AsyncIterator[Node]:
-    yield running_node
-    await set_faults(running_node)
-
-
-@pytest.fixture(scope="module")
-async def pool(postgres_url: str) -> AsyncIterator[Pool]:
-    pool = await database.connect(postgres_url)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture(scope="module")
-async def wallets(running_node: Node) -> tuple[Keypair, Keypair]:
-    publisher, resolver = Keypair(), Keypair()
-    await asyncio.gather(*(fund(running_node, wallet.pubkey(), 10 * SOL) for wallet in (publisher, resolver)))
-    return publisher, resolver
-
-
-@dataclass
-class World:
-    """Two funded wallets, and one of our own markets in the database."""
-
-    node: Node
-    pool: Pool
-    client: AsyncClient
-    publisher: Keypair
-    resolver: Keypair
-
-    def chain(self) -> Token2022Chain:
-        """A new instance, as after a restart: it knows nothing but wallets, node and database."""
-        return Token2022Chain(self.client, Transactions(self.pool, self.client), self.publisher, self.resolver)
-
-    def steps(self) -> ChainSteps:
-        return ChainSteps(self.pool, self.chain(), MARKETS_URL)
-
-    def record(self, market_id: UUID, rules_sha256: str = ROOT) -> NewRecord:
-        return NewRecord(
-            market_id=market_id,
-            rules_sha256=rules_sha256,
-            title="Will it rain in Reykjavik on 1 July 2027?",
-            uri=f"{MARKETS_URL}/{market_id}/metadata",
-            expiry=datetime(2027, 7, 1, tzinfo=UTC),
-            ai_version="ai_v1.0.0_gpt35_20240601",
-        )
-
-    async def new_market(self, status: str = "draft", market_id: UUID | None = None) -> UUID:
-        market_id = market_id or uuid4()
-        await self.pool.execute("INSERT INTO rules VALUES ($1, '{}') ON CONFLICT DO NOTHING", ROOT)
-        await self.pool.execute(
-            "INSERT INTO markets (id, origin, status, title, description, category, rules_sha256, ai_version,"
-            " initial_yes_prob, confidence, expiry)"
-            " VALUES ($1, 'manual', $2, 'Will it rain?', '', 'misc', $3, 'ai_v1.0.0_gpt35_20240601', 5000, 0.9,"
-            " '2027-07-01Z')",
-            market_id,
-            status,
-            ROOT,
-        )
-        return market_id
-
-    async def published(self) -> UUID:
-        market_id = await self.new_market()
-        await self.chain().publish(self.record(market_id))
-        return market_id
-
-    async def rows(self, market_id: UUID) -> list[tuple[str, str]]:
-        found = await self.pool.fetch(
-            "SELECT purpose, state FROM chain_transactions WHERE market_id = $1 ORDER BY id", market_id
-        )
-        return [(row["purpose"], row["state"]) for row in found]
-
-    async def signatures(self, market_id: UUID) -> list[str]:
-        found = await self.pool.fetch(
-            "SELECT signature FROM chain_transactions WHERE market_id = $1 ORDER BY id", market_id
-        )
-        return [row["signature"] for row in found]
-
-    async def becomes(self, market_id: UUID, *states: str) -> None:
-        """Wait until the market's transactions are in these states."""
-
-        async def so() -> bool:
-            return [state for _, state in await self.rows(market_id)] == list(states)
-
-        await eventually(so, f"transactions in the states {states}")
-
-    async def landed_on(self, address: str) -> list[tuple[str, bool]]:
-        """Signature and success of every transaction that names the address, newest first."""
-        found = await self.client.get_signatures_for_address(Pubkey.from_string(address), commitment=Confirmed)
-        return [(str(one.signature), one.err is None) for one in found.value]
-
-    def yes(self, market_id: UUID) -> str:
-        return str(mint_address(self.publisher.pubkey(), market_id, "yes"))
-
-    async def try_out(self, instructions: Iterable[Instruction], *signers: Keypair) -> str | None:
-        """What the program says against a transaction; None when it would accept it."""
-        blockhash = (await self.client.get_latest_blockhash(Confirmed)).value.blockhash
-        message = Message.new_with_blockhash(list(instructions), signers[0].pubkey(), blockhash)
-        simulated = (
-            await self.client.simulate_transaction(
-                VersionedTransaction(message, signers), sig_verify=True, commitment=Confirmed
-            )
-        ).value
-        return None if simulated.err is None else f"{simulated.err} {simulated.logs}"
-
-    async def send(self, instructions: Iterable[Instruction], *signers: Keypair) -> None:
-        """Send a transaction of the test's own and wait until it has landed."""
-        blockhash = (await self.client.get_latest_blockhash(Confirmed)).value.blockhash
-        message = Message.new_with_blockhash(list(instructions), signers[0].pubkey(), blockhash)
-        await self.node.settled((await self.client.send_transaction(VersionedTransaction(message, signers))).value)
-
-    @asynccontextmanager
-    async def storing_held(self) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-        """Inside, no transaction can be stored; what it gives waits until one is about to be."""
-
-        async def waits() -> bool:
-            return bool(
-                await self.pool.fetchval(
-                    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                    " AND datname = current_database() AND query LIKE 'INSERT INTO chain_transactions%')"
-                )
-            )
-
-        async with self.pool.acquire() as connection, connection.transaction():
-            await connection.execute("LOCK TABLE chain_transactions IN EXCLUSIVE MODE")
-            yield lambda: eventually(waits, "the attempt to store a transaction")
-
-
-@pytest.fixture
-async def world(node: Node, pool: Pool, wallets: tuple[Keypair, Keypair]) -> AsyncIterator[World]:
-    client = connect(node.url)
-    yield World(node, pool, client, *wallets)
-    await client.close()
-
-
-async def fails(kind: Kind, call: Awaitable[Any], text: str = "") -> ApplicationError:
-    with pytest.raises(ApplicationError) as caught:
-        await call
-    assert (caught.value.type, caught.value.non_retryable) == (kind.type, not kind.retryable), caught.value
-    assert text in caught.value.message
-    return caught.value
-
-
-def settlement(market_id: UUID, outcome: Answer = Answer.YES, root: str = ROOT, look: int = 1) -> Settlement:
-    return Settlement(market_id=market_id, look=look, outcome=outcome, evidence_sha256=root)
+async def world(shared: World) -> AsyncIterator[World]:
+    """A copy, of which a test may change wallets and client."""
+    yield replace(shared)
+    await set_faults(shared.node)
 
 
 # One record, whatever happens.
@@ -651,138 +483,3 @@ async def test_a_priority_fee_rides_along_when_there_is_room(world: World) -> No
     assert meta.compute_units_consumed is not None
     assert meta.compute_units_consumed < used < 2 * meta.compute_units_consumed
     assert await budget(long) == []
-
-
-# The steps.
-
-
-async def run(step: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
-    return await ActivityEnvironment().run(step, request)
-
-
-async def row(world: World, market_id: UUID) -> tuple[str, str | None, str | None, int | None]:
-    found = await world.pool.fetchrow(
-        "SELECT status, address, outcome, dispute_window_seconds FROM markets WHERE id = $1", market_id
-    )
-    assert found is not None
-    return tuple(found)
-
-
-async def audited(world: World, market_id: UUID) -> list[tuple[str, str]]:
-    found = await world.pool.fetch(
-        "SELECT action, actor FROM audit_logs WHERE entity_type = 'market' AND entity_id = $1 ORDER BY id",
-        str(market_id),
-    )
-    return [(entry["action"], entry["actor"]) for entry in found]
-
-
-def publication(market_id: UUID, window: int | None = 60) -> market.PublishRequest:
-    return market.PublishRequest(market_id=market_id, rules_sha256=ROOT, dispute_window_seconds=window)
-
-
-async def test_the_steps_of_a_happy_market(world: World) -> None:
-    market_id = await world.new_market()
-    published = await run(world.steps().publish_market, publication(market_id))
-    address = world.yes(market_id)
-    assert published == market.Published(
-        address=address, signature=published.signature, slot=published.slot, dispute_window_seconds=60
-    )
-    assert await row(world, market_id) == ("active", address, None, 60)
-    found = await world.chain().read(market_id)
-    assert found is not None
-    assert found.uri == f"{MARKETS_URL}/{market_id}/metadata"
-    assert await run(world.steps().publish_market, publication(market_id, window=5)) == published
-
-    await world.pool.execute("UPDATE markets SET status = 'resolving' WHERE id = $1", market_id)
-    outcome = market.SettleRequest(market_id=market_id, look=2, outcome=Answer.NO, evidence_root=OTHER_ROOT)
-    settled = await run(world.steps().settle_market, outcome)
-    found = await world.chain().read(market_id)
-    assert found is not None
-    assert (found.outcome, found.evidence_sha256, found.resolved_at) == ("NO", OTHER_ROOT, settled.resolved_at)
-    assert await row(world, market_id) == ("resolved", address, "NO", 60)
-    assert await run(world.steps().settle_market, outcome) == settled
-
-    final = await run(world.steps().finalize_market, market.FinalizeRequest(market_id=market_id))
-    assert await row(world, market_id) == ("finalized", address, "NO", 60)
-    assert await run(world.steps().finalize_market, market.FinalizeRequest(market_id=market_id)) == final
-    assert await audited(world, market_id) == [
-        ("market_published", "chain"),
-        ("resolution_completed", "chain"),
-        ("market_finalized", "chain"),
-    ]
-    assert await world.signatures(market_id) == [published.signature, settled.signature, final.signature]
-
-
-async def test_the_same_step_twice_at_once_gives_one_result(world: World) -> None:
-    market_id = await world.new_market()
-    requests = [publication(market_id), publication(market_id)]
-    one, other = await asyncio.gather(*(run(world.steps().publish_market, request) for request in requests))
-    assert one == other
-    assert await audited(world, market_id) == [("market_published", "chain")]
-
-
-async def test_a_step_whose_record_was_not_kept_gives_the_same_result(world: World) -> None:
-    market_id = await world.new_market()
-    published = await run(world.steps().publish_market, publication(market_id))
-    # As when the process dies after the transaction landed and before the database transaction is over.
-    await world.pool.execute("DELETE FROM step_results WHERE key = $1", str(market_id))
-    await world.pool.execute("UPDATE markets SET status = 'draft', address = NULL WHERE id = $1", market_id)
-    assert await run(world.steps().publish_market, publication(market_id)) == published
-    assert (await row(world, market_id))[:2] == ("active", published.address)
-
-
-async def test_the_window_comes_from_the_configuration(world: World) -> None:
-    market_id = await world.new_market()
-    published = await run(world.steps().publish_market, publication(market_id, window=None))
-    assert published.dispute_window_seconds == 24 * 3_600
-    assert (await row(world, market_id))[3] == 24 * 3_600
-
-
-async def test_rules_that_were_not_approved_are_not_published(world: World) -> None:
-    market_id = await world.new_market()
-    request = publication(market_id).model_copy(update={"rules_sha256": OTHER_ROOT})
-    await fails(ILLEGAL_MOVE, run(world.steps().publish_market, request), OTHER_ROOT)
-    assert await world.rows(market_id) == []
-
-
-def cancellation(market_id: UUID) -> market.CancelRequest:
-    return market.CancelRequest(market_id=market_id, by="ops", reason="The event was called off.")
-
-
-async def test_a_published_market_is_cancelled_with_outcome_void(world: World) -> None:
-    market_id = await world.new_market()
-    published = await run(world.steps().publish_market, publication(market_id))
-    canceled = await run(world.steps().cancel_market, cancellation(market_id))
-    assert await row(world, market_id) == ("canceled", published.address, "VOID", 60)
-    assert await world.signatures(market_id) == [published.signature, canceled.signature]
-    assert await run(world.steps().cancel_market, cancellation(market_id)) == canceled
-    assert await audited(world, market_id) == [("market_published", "chain"), ("market_canceled", "ops")]
-
-
-async def test_a_draft_is_cancelled_without_the_chain(world: World) -> None:
-    (nobody,) = free_ports(1)
-    world.client = connect(f"http://127.0.0.1:{nobody}")
-    try:
-        market_id = await world.new_market()
-        canceled = await run(world.steps().cancel_market, cancellation(market_id))
-    finally:
-        await world.client.close()
-    assert canceled == market.Canceled(signature=None)
-    assert await row(world, market_id) == ("canceled", None, None, None)
-
-
-async def test_a_publication_that_lands_behind_our_back_is_cancelled_on_chain_too(world: World) -> None:
-    market_id = await world.new_market()
-    await set_faults(world.node, drop_replies=1)
-    await fails(CHAIN_UNREACHABLE, run(world.steps().publish_market, publication(market_id)))
-    canceled = await run(world.steps().cancel_market, cancellation(market_id))
-    assert canceled.signature is not None
-    assert await row(world, market_id) == ("canceled", world.yes(market_id), "VOID", None)
-    found = await world.chain().read(market_id)
-    assert found is not None
-    assert (found.status, found.outcome) == (MarketStatus.CANCELED, "VOID")
-
-
-def test_each_step_of_the_chain_has_its_implementation() -> None:
-    names = {getattr(ChainSteps, name).__name__ for name in dir(ChainSteps) if name.endswith("_market")}
-    assert names == {step.name for step in steps.steps_of(steps.Role.CHAIN)}

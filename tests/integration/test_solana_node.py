@@ -14,7 +14,21 @@ from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Processed
 from solana.rpc.core import RPCException
 from solana.rpc.models import TokenAccountOpts, TxOpts
-from solana_node_process import FEE, FIELDS, NAME, SOL, STILL, SYMBOL, URI, Node, RpcFailure, create_token, pay, running
+from solana_node_process import (
+    FEE,
+    FIELDS,
+    NAME,
+    SOL,
+    STILL,
+    SYMBOL,
+    URI,
+    Node,
+    RpcFailure,
+    create_token,
+    end_of,
+    pay,
+    running,
+)
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
@@ -331,7 +345,8 @@ async def web3js(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install = await asyncio.create_subprocess_exec(
         *("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"), cwd=folder, stdout=asyncio.subprocess.DEVNULL
     )
-    assert await asyncio.wait_for(install.wait(), 90) == 0
+    await end_of(install, 90)
+    assert install.returncode == 0
     return folder
 
 
@@ -343,7 +358,7 @@ async def test_javascript_client_reads_what_python_wrote(web3js: Path, node: Nod
         cwd=web3js,
         stdout=asyncio.subprocess.PIPE,
     )
-    output, _ = await asyncio.wait_for(reader.communicate(), 60)
+    output, _ = await end_of(reader, 60)
     account = get_associated_token_address(owner.pubkey(), mint, TOKEN_2022_PROGRAM_ID)
     assert json.loads(output) == {
         "decimals": 6,

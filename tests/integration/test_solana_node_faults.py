@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from solana_node_process import SOL, STILL, Node, RpcFailure, create_token, launch, running
+from solana_node_process import SOL, STILL, Node, RpcFailure, create_token, end_of, launch, running
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -116,6 +116,7 @@ async def test_deployed_program_survives_a_restart(tmp_path: Path) -> None:
         assert any("hello" in line for line in logs)
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux can limit the files of another process")
 async def test_transaction_that_the_disk_refuses_did_not_happen(still: Node) -> None:
     payer, payee = await still.funded(), Keypair().pubkey()
     transaction = await still.payment(payer, payee, SOL // 4)
@@ -131,8 +132,8 @@ async def test_transaction_that_the_disk_refuses_did_not_happen(still: Node) -> 
 
 
 async def test_second_node_on_the_same_state_says_so(still: Node, tmp_path: Path) -> None:
-    second = await launch(tmp_path)
-    _, complaint = await asyncio.wait_for(second.communicate(), 30)
+    second = await launch(tmp_path, stderr=asyncio.subprocess.PIPE)
+    _, complaint = await end_of(second, 30)
     assert second.returncode == 1
     assert complaint.decode().strip().endswith("stop the node that uses it or set --state-dir.")
     assert complaint.count(b"\n") == 1
@@ -140,8 +141,8 @@ async def test_second_node_on_the_same_state_says_so(still: Node, tmp_path: Path
 
 async def test_busy_port_says_so(still: Node, tmp_path: Path) -> None:
     port = still.url.rpartition(":")[2]
-    second = await launch(tmp_path / "other", "--port", port)
-    _, complaint = await asyncio.wait_for(second.communicate(), 30)
+    second = await launch(tmp_path / "other", "--port", port, stderr=asyncio.subprocess.PIPE)
+    _, complaint = await end_of(second, 30)
     assert second.returncode == 1
     assert complaint.decode().startswith(f"Port {port} on 127.0.0.1 cannot be used")
     assert complaint.count(b"\n") == 1

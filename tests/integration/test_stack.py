@@ -21,10 +21,11 @@ from solders.keypair import Keypair
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from deploy.local.settings import SCRIPTED_MODEL_KEY, StackSettings
-from deploy.local.stack import PARTS
+from deploy.local.stack import PARTS, WORKERS_STOP_SECONDS, Stack
 from deploy.local.state import PartState, PartStatus, StackState, running
 from deploy.local.temporary import settings_in, temporary_folder
 from tests.support import eventually
+from workers.main import GRACEFUL_SHUTDOWN
 
 CLOTHO = Path(sysconfig.get_path("scripts"), "clotho")
 
@@ -257,14 +258,13 @@ async def test_a_killed_supervisor_leaves_no_process(home: Home) -> None:
     assert home.state().ready
 
 
-async def test_with_a_real_key_the_scripted_model_stays_out(home: Home) -> None:
-    await home.down()
-    assert (await home.clotho("up", "--detach", OPENAI_API_KEY="sk-somebody's")).code == 0
-    assert "llm" not in [part.name for part in home.state().parts]
-    written = (home.folder / "env").read_text()
+def test_with_a_real_key_the_scripted_model_stays_out() -> None:
+    with temporary_folder() as folder:
+        stack = Stack(settings_in(folder, openai_api_key="sk-somebody"))
+        assert "llm" not in [part.name for part in stack.supervisor.status()]
+        written = (folder / "env").read_text()
     assert "OPENAI" not in written
     assert "somebody" not in written
-    await home.down()
 
 
 async def test_reset_removes_everything(home: Home) -> None:
@@ -272,3 +272,7 @@ async def test_reset_removes_everything(home: Home) -> None:
     answer = await home.clotho("reset", "--yes")
     assert answer.code == 0, answer.err
     assert not home.folder.exists()
+
+
+def test_workers_are_given_longer_than_they_take_to_end() -> None:
+    assert WORKERS_STOP_SECONDS >= GRACEFUL_SHUTDOWN.total_seconds() + 30

@@ -193,7 +193,7 @@ def any_rules(draw: st.DrawFn) -> ResolutionRules:
             datetime(2000, 1, 1),  # noqa: DTZ001 - the strategy adds the zone
             datetime(2100, 1, 1),  # noqa: DTZ001
             timezones=st.integers(-840, 840).map(lambda minutes: timezone(timedelta(minutes=minutes))),
-        )
+        ).map(lambda moment: moment.replace(microsecond=0))
     )
     until = draw(st.none() | st.integers(-(10**6), settle))
     return ResolutionRules.model_validate(

@@ -265,9 +265,7 @@ def test_what_is_absent_is_told_from_a_page_that_is_another(html: str, expected:
     ],
 )
 def test_existence_in_an_api_rests_on_the_part_of_its_source(content: object, expected: Result | Abstention) -> None:
-    condition = machine(
-        op="exists", operand=None, checks=[{"value": reading(json_path="$.event.winner", type="text")}]
-    )
+    condition = machine(op="exists", operand=None, checks=[{"value": reading(json_path="$.event.winner", type="text")}])
     got = result(condition, document(content), sources=[source(json_path="$.event")])
     assert (got.why_unknown or got.result) is expected
 
@@ -330,7 +328,8 @@ def test_the_order_of_conditions_sources_and_documents_does_not_matter(
 
     criteria = made.criteria.model_copy(
         update={
-            name: shuffled(getattr(made.criteria, name)) for name in ("must_meet_all", "must_not_count", "allowed_sources")
+            name: shuffled(getattr(made.criteria, name))
+            for name in ("must_meet_all", "must_not_count", "allowed_sources")
         }
     )
     other = made.model_copy(update={"criteria": criteria})
@@ -354,7 +353,9 @@ def test_the_order_of_sources_changes_only_who_is_quoted(contents: list[object],
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.tuples(st.dates(date(2026, 1, 1), date(2026, 1, 9)), st.decimals(-9, 9, places=3)), min_size=2, max_size=9),
+    st.lists(
+        st.tuples(st.dates(date(2026, 1, 1), date(2026, 1, 9)), st.decimals(-9, 9, places=3)), min_size=2, max_size=9
+    ),
     st.decimals(-9, 9, places=3),
 )
 def test_a_market_on_a_series_comes_out_as_the_series_did(rows: list[tuple[date, Decimal]], least: Decimal) -> None:

@@ -115,6 +115,7 @@ def test_a_condition_that_cannot_be_answered_is_refused(condition: dict[str, Any
         ({"timezone": "localtime"}, "is not an IANA time zone"),
         ({"timezone": "../UTC"}, "is not an IANA time zone"),
         ({"expiry": "2026-01-31T12:00:00"}, "timezone"),
+        ({"expiry": "2026-01-31T12:00:00.5Z"}, "whole seconds"),
         ({"expiry": "0001-01-01T00:00:00+05:00"}, "outside of the calendar"),
         ({"source_order": ["fred", "fred"]}, "source_order must name every allowed source exactly once"),
         ({"sources": [source(), source()], "source_order": ["fred", "fred"]}, "two allowed sources have the same name"),

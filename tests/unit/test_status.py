@@ -64,7 +64,7 @@ def test_a_repeated_attempt_is_no_move() -> None:
 
 
 def test_the_refusal_says_what_is_possible() -> None:
-    with pytest.raises(IllegalMove, match="^resolved cannot become active: possible are disputed, finalized$"):
+    with pytest.raises(IllegalMove, match=r"^resolved cannot become active: possible are disputed, finalized$"):
         move(MARKET_MOVES, MarketStatus.RESOLVED, MarketStatus.ACTIVE)
-    with pytest.raises(IllegalMove, match="^rejected cannot become active: it is final$"):
+    with pytest.raises(IllegalMove, match=r"^rejected cannot become active: it is final$"):
         move(MARKET_MOVES, MarketStatus.REJECTED, MarketStatus.ACTIVE)

@@ -28,14 +28,16 @@ LONGEST = NewRecord(
     market_id=UUID("00000000-0000-4000-8000-000000000001"),
     rules_sha256="a" * 64,
     title="T" * 64,
-    uri="https://markets.clotho.ex/api/v1/markets/00000000-0000-4000-8000-000000000001/metadata",
+    uri="https://markets.clotho.example/api/v1/markets/00000000-0000-4000-8000-000000000001/metadata",
     expiry=datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC),
     ai_version="ai_v1.0.0_gpt35_20240601",
 )
 
 
-def publish(svm: LiteSVM, record: NewRecord) -> list[Instruction]:
+def publish(svm: LiteSVM, record: NewRecord, present: int = 0) -> list[Instruction]:
     svm.airdrop(PUBLISHER.pubkey(), 10**9)
+    for side in ("yes", "no") if present else ():
+        svm.airdrop(token2022.mint_address(PUBLISHER.pubkey(), record.market_id, side), present)
     return token2022.publish_instructions(
         PUBLISHER.pubkey(),
         RESOLVER.pubkey(),
@@ -44,7 +46,7 @@ def publish(svm: LiteSVM, record: NewRecord) -> list[Instruction]:
             "yes": svm.minimum_balance_for_rent_exemption(token2022.space_for_life(record)),
             "no": svm.minimum_balance_for_rent_exemption(82),
         },
-        present={"yes": 0, "no": 0},
+        present={"yes": present, "no": present},
     )
 
 
@@ -70,10 +72,11 @@ def test_addresses_are_those_that_solana_derives_from_publisher_seed_and_program
         assert bytes(token2022.mint_address(Pubkey(publisher), market, side)) == derived
 
 
-def test_a_whole_market_is_one_transaction_even_with_its_longest_texts() -> None:
+@pytest.mark.parametrize("present", [0, 10**6], ids=["new addresses", "addresses with lamports on them"])
+def test_a_whole_market_is_one_transaction_even_with_its_longest_texts(present: int) -> None:
     svm = LiteSVM()
-    assert len(LONGEST.uri) == 86
-    transaction = signed(svm, publish(svm, LONGEST), PUBLISHER)
+    assert (len(LONGEST.title), len(LONGEST.uri)) == (64, 90)
+    transaction = signed(svm, publish(svm, LONGEST, present), PUBLISHER)
     assert len(bytes(transaction)) < PACKET
     assert isinstance(svm.send_transaction(transaction), TransactionMetadata)
     address, data = on_chain(svm, LONGEST)

@@ -117,10 +117,11 @@ _BEFORE_FIRST_DAY = re.compile(
     r"(?: (?:value|level|price|close|closing|market|rating|ranking|rank|temperature|rate|yield|of|at))*"
     r"(?: (?:on|as of|at|for|of))?\s*$"
 )
-_SAME_THING = frozenset(
-    ["its", "their", "his", "her", "the", "that", "it", "was", "of", "on", "as", "at", "by", "in", "value", "values", "level", "price", "close", "closing", "market", "rating", "ranking", "rank", "elo", "fide", "temperature", "rate", "yield", "index", "reading"]
+_SAME_THING = re.compile(
+    r"(?:\W|\b(?:its|their|his|her|the|that|it|was|of|on|as|at|by|in|values?|level|price|close|closing|market|rating|ranking"
+    r"|rank|elo|fide|temperature|rate|yield|index|reading)\b)*"
 )
-"""Words between "than" and the day compared with, if it is the same series that is meant."""
+"""What may stand between "than" and the day compared with, if it is the same series that is meant."""
 _AFTER_COMPARATOR = re.compile(
     r"(?:\s+(?:in value|at(?: the)? close|of|by|on|as of|at|from|between|since|than|its|their|value|level|price|close"
     r"|rating|ranking|rank))*\s*"
@@ -217,7 +218,7 @@ def _between_days(text: str, first: date, second: date, units: frozenset[str]) -
         raise Unclear("which of its dates is compared with which is not said")
     if baseline_second:
         *_, connector = _BEFORE_SECOND_DAY.finditer(middle)
-        if set(re.findall(r"[^\W\d_]+", middle[connector.end() :])) - _SAME_THING:
+        if not _SAME_THING.fullmatch(middle, connector.end()):
             raise Unclear("it may compare with something else than the same series")
     if first == second:
         raise Unclear("it compares a day with itself")
