@@ -228,7 +228,7 @@ async def _watch(
             if not faulted and down.status is MarketStatus.ACTIVE:
                 await site.fault(fault)
                 faulted = True
-                down.notes.append(f"{fault.host} is down")
+                down.notes.append("source down")
             await _review(context, cases)
             await _retry_parked(context, cases, site, fault)
             progress.update(task, completed=sum(case.ended for case in cases))
@@ -261,10 +261,13 @@ async def _retry_parked(context: Context, cases: list[Case], site: site_control.
         return
     for state in await parked_states(context, None):
         case = next((case for case in cases if case.market_id == state.market_id), None)
-        if case is not None and "parked, retried" not in case.notes:
+        if case is not None and "retried" not in case.notes:
+            if "parked" not in case.notes:
+                case.notes.append("parked")  # shown until the next look, which retries it
+                continue
             await site.release(Release(host=fault.host))
             await unpark(context, state.market_id, "retry", "the source answers again")
-            case.notes.append("parked, retried")
+            case.notes.append("retried")
 
 
 async def _verify(context: Context, case: Case) -> None:

@@ -14,7 +14,7 @@ KINDS = [value for value in vars(errors).values() if isinstance(value, Kind)]
 
 def test_every_kind_is_in_the_catalogue_under_its_own_name() -> None:
     assert len({kind.type for kind in KINDS}) == len(KINDS)
-    assert CATALOGUE == {kind.type: kind for kind in KINDS}
+    assert {kind.type: kind for kind in KINDS} == CATALOGUE
     assert all(re.fullmatch(r"([A-Z][a-z]+)+", kind.type) for kind in KINDS)
 
 

@@ -31,8 +31,8 @@ def test_one_cause_has_one_market_and_two_have_two(one: Origin, key: str, other:
 
 
 def test_market_ids_are_fixed_for_ever() -> None:
-    # uuid5 by RFC 9562: SHA-1 of the namespace's 16 bytes and the name, as `uuidgen --sha1` makes it.
-    assert market_id("manual", "k") == UUID("PLACEHOLDER")
+    # uuid5 by RFC 9562: SHA-1 of the namespace's 16 bytes and the name, with version and variant set.
+    assert market_id("manual", "k") == UUID("cb298546-d9b2-5ee8-9a18-dec0b9913b66")
 
 
 def test_a_cause_without_a_key_has_no_market() -> None:

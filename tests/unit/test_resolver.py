@@ -312,7 +312,8 @@ def test_text_conditions_rest_on_what_was_judged() -> None:
 @given(any_rules(), any_evidence())
 def test_no_rules_and_no_documents_break_the_resolver(made: ResolutionRules, evidence: dict[str, Document]) -> None:
     verdict = resolve(made, evidence)
-    assert (verdict.outcome is None) is any(r.why_unknown is verdict.abstention for r in verdict.results)
+    reasons = {r.why_unknown for r in verdict.results if r.result is UNKNOWN}
+    assert verdict.abstention in reasons if verdict.outcome is None else verdict.deciding_detail
     assert [r.condition for r in verdict.results] == [c.id for c in made.criteria.conditions]
     assert type(verdict).model_validate_json(verdict.model_dump_json()) == verdict
     assert all(len(r.detail) <= 500 and len(r.excerpt) <= 300 for r in verdict.results)

@@ -88,13 +88,13 @@ def smallest(model: type[BaseModel]) -> Any:
         if "enum" in part or "const" in part:
             return part.get("const", (part.get("enum") or [None])[0])
         if "pattern" in part:
-            return "a" * 64
+            return "a" * 64 if "{64}" in part["pattern"] else "a"
         if part.get("type") == "object":
             return {name: made(field) for name, field in part.get("properties", {}).items()}
         if part.get("type") == "array" and "items" in part:
             return [made(part["items"])]
         if part.get("type") == "integer":
             return max(1, part.get("minimum", 1))
-        return VALUES[part.get("format") if part.get("format") in VALUES else part["type"]]
+        return VALUES[part["format"] if part.get("format") in VALUES else part["type"]]
 
     return model.model_validate(made(schema))

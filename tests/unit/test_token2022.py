@@ -28,7 +28,7 @@ LONGEST = NewRecord(
     market_id=UUID("00000000-0000-4000-8000-000000000001"),
     rules_sha256="a" * 64,
     title="T" * 64,
-    uri="https://markets.clotho.example/api/v1/markets/00000000-0000-4000-8000-000000000001/metadata",
+    uri="https://market.clotho.example/api/v1/markets/00000000-0000-4000-8000-000000000001/metadata",
     expiry=datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC),
     ai_version="ai_v1.0.0_gpt35_20240601",
 )
