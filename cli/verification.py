@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from solana.rpc.async_api import AsyncClient
 from solders.pubkey import Pubkey
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.token2022 import read_record
+from activities.transactions import connect
 from cli.context import Context
 from cli.output import CommandError, Exit
 from db import evidence, markets
@@ -53,7 +53,7 @@ async def _chain_record(context: Context, address: str | None) -> VerifiedRecord
         return None
     if context.settings.solana_rpc_url is None:
         raise CommandError("SOLANA_RPC_URL is missing: the record on chain cannot be compared without it.", Exit.USAGE)
-    async with AsyncClient(context.settings.solana_rpc_url) as client:
+    async with connect(context.settings.solana_rpc_url) as client:
         record = await read_record(client, Pubkey.from_string(address))
     if record is None:
         return None

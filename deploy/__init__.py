@@ -1,0 +1,1 @@
+"""Where Clotho runs: deploy/local is the embedded stack."""

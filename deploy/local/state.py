@@ -94,6 +94,11 @@ def write_state(folder: Path, state: StackState) -> None:
     partial.replace(folder / "state.json")
 
 
+def remove_state(folder: Path) -> None:
+    """Say that nothing is up."""
+    (folder / "state.json").unlink(missing_ok=True)
+
+
 def read_state(folder: Path) -> StackState | None:
     """The last state written, or None when there is none that can be read."""
     try:

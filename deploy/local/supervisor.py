@@ -13,7 +13,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from deploy.local import launch
-from deploy.local.state import PartState, PartStatus, ProcessId, StackState, write_state
+from deploy.local.state import PartState, PartStatus, ProcessId, StackState, remove_state, write_state
 
 Show = Callable[[str, str], None]
 """Shows a person one line of the log: the part's name, the line."""
@@ -103,13 +103,14 @@ class Supervisor:
         self._write_state()
 
     async def stop(self) -> None:
-        """Stop every part, each after those that need it; does nothing to a part that does not run."""
+        """Stop every part, each after those that need it, and leave no state: nothing is up any more."""
         self._ready = False
         await asyncio.gather(*(self._stop_in_turn(child) for child in self._children.values()))
         for log in self._logs.values():
             for handler in log.handlers:
                 handler.close()
         self._logs.clear()
+        remove_state(self._folder)
 
     async def start_part(self, name: str) -> None:
         """Start one part that was stopped, and wait until it is ready."""

@@ -43,7 +43,7 @@ class Home:
     def __init__(self, settings: StackSettings) -> None:
         self.settings = settings
         self.folder = settings.data_dir
-        given = settings.model_dump(exclude={"health_port", "openai_api_key"})
+        given = settings.model_dump(exclude={"health_port"}, exclude_none=True)
         self.environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"} | {
             "HEALTH_PORT": str(settings.health_port),
             **{f"CLOTHO_{name.upper()}": str(value) for name, value in given.items()},
@@ -265,6 +265,30 @@ def test_with_a_real_key_the_scripted_model_stays_out() -> None:
         written = (folder / "env").read_text()
     assert "OPENAI" not in written
     assert "somebody" not in written
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
+async def test_root_may_keep_its_data_where_no_other_user_can_go(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    settings = settings_in(tmp_path / "data")
+    for _ in range(2):
+        stack = Stack(settings, names=("postgres",))
+        try:
+            await stack.supervisor.start()
+            database = await asyncpg.connect(stack.environment["DATABASE_URL"])
+            await database.execute(
+                "INSERT INTO rss_feeds (id, url, name) VALUES (gen_random_uuid(), random()::text, '')"
+            )
+            kept = await database.fetchval("SELECT count(*) FROM rss_feeds")
+            await database.close()
+        finally:
+            await stack.supervisor.stop()
+    assert kept == 2
+    outside = (settings.data_dir / "postgres").resolve()
+    answer = await Home(settings).clotho("reset", "--yes")
+    assert answer.code == 0, answer.err
+    assert not outside.exists()
+    assert not settings.data_dir.exists()
 
 
 async def test_reset_removes_everything(home: Home) -> None:

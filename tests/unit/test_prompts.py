@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prompts
@@ -115,6 +115,7 @@ def test_data_cannot_leave_its_block(text: str) -> None:
     assert "<|" not in user
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_text_arrives_unchanged_in_one_line_of_its_block(text: str) -> None:
     _, user = contents(load("market_generation"), question=text)

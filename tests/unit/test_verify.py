@@ -153,13 +153,15 @@ def with_evidence(name: str, **changes: Any) -> Market:
     return GOOD._replace(evidence=tuple(entries))
 
 
-def with_result(condition: str, **changes: Any) -> Market:
+def with_result(of: str, **changes: Any) -> Market:
     assert GOOD.resolution is not None
-    results = tuple(r | changes if r["condition"] == condition else r for r in GOOD.resolution.results)
+    results = tuple(r | changes if r["condition"] == of else r for r in GOOD.resolution.results)
     return with_part("resolution", results=results)
 
 
 OTHER = "0" * 64
+OUT_OF_FRED = {"condition: above", "condition: absurd", "outcome: recomputed"}
+"""What can no longer be recomputed without the evidence of fred."""
 
 
 @pytest.mark.parametrize(
@@ -185,14 +187,10 @@ OTHER = "0" * 64
         (with_part("workflow", rules_sha256=OTHER), {"rules hash: workflow"}),
         (with_part("workflow", outcome="NO"), {"outcome: workflow"}),
         (with_part("workflow", evidence_root=None), {"evidence root: workflow"}),
-        (with_evidence("fred", body=None), {"evidence: fred", "condition: above", "condition: absurd", "outcome: recomputed"}),
+        (with_evidence("fred", body=None), {"evidence: fred", *OUT_OF_FRED}),
         (with_evidence("site", body=b""), {"evidence: site", "condition: announced"}),
-        (
-            with_evidence("fred", sha256=OTHER),
-            {"evidence: fred", "condition: above", "condition: absurd", "outcome: recomputed", *ROOTS},
-        ),
-        (with_evidence("site", source="fred"), {"evidence: fred", "condition: announced", "condition: above",
-                                                "condition: absurd", "outcome: recomputed"}),
+        (with_evidence("fred", sha256=OTHER), {"evidence: fred", *OUT_OF_FRED, *ROOTS}),
+        (with_evidence("site", source="fred"), {"evidence: fred", "condition: announced", *OUT_OF_FRED}),
         (with_evidence("site", source="elsewhere"), {"evidence: elsewhere", "condition: announced"}),
         (GOOD._replace(evidence=GOOD.evidence[:1]), {"condition: announced", *ROOTS}),
         (with_result("above", result="not_met"), {"condition: above"}),
@@ -204,11 +202,17 @@ OTHER = "0" * 64
         (with_result("announced", source="fred"), {"condition: announced"}),
         (with_result("announced", evidence_sha256=OTHER), {"condition: announced"}),
         (with_result("announced", result="not_met"), {"outcome: recomputed"}),
-        (with_result("announced", condition="above"), {"condition: above", "condition: announced", "outcome: recomputed"}),
+        (
+            with_result("announced", condition="above"),
+            {"condition: above", "condition: announced", "outcome: recomputed"},
+        ),
         (with_result("absurd", condition="other"), {"condition: absurd", "condition: other"}),
         (with_result("absurd", result="perhaps"), {"recorded result 3", "condition: absurd"}),
         (GOOD._replace(record=None), {"chain record"}),
-        (GOOD._replace(resolution=None), {"outcome: resolution", "outcome: Postgres", "outcome: chain", "outcome: workflow"}),
+        (
+            GOOD._replace(resolution=None),
+            {"outcome: resolution", "outcome: Postgres", "outcome: chain", "outcome: workflow"},
+        ),
         (GOOD._replace(workflow=None), set()),
     ],
 )  # fmt: skip
@@ -230,7 +234,7 @@ def test_any_changed_byte_of_evidence_is_found(name: str, data: st.DataObject) -
     place = data.draw(st.integers(0, len(body) - 1))
     body[place] ^= data.draw(st.integers(1, 255))
     readers = {
-        "fred": {"condition: above", "condition: absurd", "outcome: recomputed"},
+        "fred": OUT_OF_FRED,
         # The text condition's judgement stands as recorded; that it can no longer be shown fails its own check.
         "site": {"condition: announced"},
     }
