@@ -293,7 +293,7 @@ def _table(cases: list[Case]) -> Table:
             styled(case.status or "proposed"),
             case.outcome or "",
             case.true_outcome if case.outcome else "",
-            ", ".join(case.notes),
+            case.notes[-1] if case.notes else "",
         )
     return shown
 

@@ -15,20 +15,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import frontmatter
 from frontmatter.default_handlers import YAMLHandler
+from openai.types.chat import ChatCompletionSystemMessageParam, ChatCompletionUserMessageParam
 from pydantic import Field, StringConstraints, ValidationError
 
 from domain import answers
 from domain.base import Model
 from domain.canonical import sha256_hex
 
-if TYPE_CHECKING:
-    from openai.types.chat import ChatCompletionSystemMessageParam, ChatCompletionUserMessageParam
-
-ChatMessage: TypeAlias = "ChatCompletionSystemMessageParam | ChatCompletionUserMessageParam"
+ChatMessage: TypeAlias = ChatCompletionSystemMessageParam | ChatCompletionUserMessageParam
 """A message as the OpenAI API takes it: role and content."""
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+$")]

@@ -279,6 +279,7 @@ def test_words_of_comparison_mean_what_they_say(
         "Will the yield be higher on {R} than Germany's on {D}?",
         "Will the yield be higher on {R} than its value on {R}?",
         "Will the year-over-year change be above 4.5 on {R}?",
+        "Will the inflation rate be above 3% on {R}?",
     ],
 )
 def test_what_can_be_read_two_ways_becomes_words_and_a_low_confidence(question: str) -> None:

@@ -128,7 +128,10 @@ _AFTER_COMPARATOR = re.compile(
 )
 _POINT_IN_TIME = re.compile(r"\b(?:on|as of|at(?: the)? (?:close|end)(?: of| on)?|for|at)(?: the)?\s*$")
 _YEAR_OF_TIME = re.compile(r"\b(?:in|by|before|until|during|of|since|for|through|after|on)\s*$", re.IGNORECASE)
-_DERIVED = re.compile(r"\b(?:difference|ratio|minus|year[- ]over[- ]year|yoy|month[- ]over[- ]month|mom)\b")
+_DERIVED = re.compile(
+    r"\b(?:difference|ratio|minus|year[- ]over[- ]year|yoy|month[- ]over[- ]month|mom|growth"
+    r"|(?<!breakeven )inflation)\b"
+)
 _UNDATED = re.compile(r"\b(?:than|compared|relative to|versus|vs)\b")
 
 

@@ -13,6 +13,8 @@ from typing import ClassVar
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
+from typing_extensions import override
+
 from domain.rules import Counts, Method, Reading, Source, ValueType
 
 _URL = re.compile(r"https://[^\s<>\"'\\\u201c\u201d\u2018\u2019]+")
@@ -67,7 +69,8 @@ class Fred(Series):
     publisher = "FRED"
     give_up_after = 120 * _DAY_SECONDS  # quarterly series come out up to three months after their quarter
 
-    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:  # noqa: D102
+    @override
+    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:
         # Far enough back to hold a value at or before the first day even of a yearly series.
         start = min(days) - timedelta(days=400)
         query = urlencode({"series_id": self.label, "file_type": "json", "observation_start": start.isoformat()})
@@ -81,7 +84,8 @@ class Fred(Series):
             ),
         )
 
-    def reading(self, day: date) -> Reading:  # noqa: D102
+    @override
+    def reading(self, day: date) -> Reading:
         return Reading(
             source="fred",
             json_path="$.observations[*].value",
@@ -101,7 +105,8 @@ class DBnomics(Series):
     publisher = "DBnomics"
     counts = Counts.FIRST_PUBLISHED
 
-    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:  # noqa: D102
+    @override
+    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:
         return (
             Source(
                 name="dbnomics",
@@ -112,7 +117,8 @@ class DBnomics(Series):
             ),
         )
 
-    def reading(self, day: date) -> Reading:  # noqa: D102
+    @override
+    def reading(self, day: date) -> Reading:
         return Reading(
             source="dbnomics",
             json_path="$.series.docs[0].value[*]",
@@ -132,7 +138,8 @@ class Yahoo(Series):
     check_every = 3600
     give_up_after = 10 * _DAY_SECONDS
 
-    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:  # noqa: D102
+    @override
+    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:
         # Ten days reach over any closure of the exchange: back to a close before the first day, and on to one at or
         # after the last, which shows that the series has got there.
         zone = ZoneInfo(self.timezone)
@@ -151,7 +158,8 @@ class Yahoo(Series):
             ),
         )
 
-    def reading(self, day: date) -> Reading:  # noqa: D102
+    @override
+    def reading(self, day: date) -> Reading:
         return Reading(
             source="yahoo",
             json_path="$.chart.result[0].indicators.quote[0].close[*]",
@@ -179,7 +187,8 @@ class WikipediaTable(Series):
     check_every = 3600
     give_up_after = 10 * _DAY_SECONDS
 
-    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:  # noqa: D102
+    @override
+    def sources(self, days: Sequence[date]) -> tuple[Source, ...]:
         return tuple(
             Source(
                 name=self._name(day),
@@ -207,7 +216,8 @@ class WikipediaTable(Series):
             for day in sorted(set(days), reverse=True)
         )
 
-    def reading(self, day: date) -> Reading:  # noqa: D102
+    @override
+    def reading(self, day: date) -> Reading:
         return Reading(
             source=self._name(day),
             json_path="$..['curtimestamp','content']",
@@ -240,6 +250,7 @@ class FideRank(WikipediaTable):
 
     rank = True
 
+    @override
     def _pattern(self) -> str:
         return rf"\n\|-[^\n]*\n[|!]\s*(?:\w+=[^|\n]*\|)?\s*(\d{{1,3}})\b{_WITHIN_ROW}*?{self._cell()}"
 
@@ -247,6 +258,7 @@ class FideRank(WikipediaTable):
 class FideRating(WikipediaTable):
     """A player's Elo rating: the first number from 2200 to 2999 after the name, which no rank and no year is."""
 
+    @override
     def _pattern(self) -> str:
         return rf"{self._cell()}{_WITHIN_ROW}*?\b(2[2-9]\d\d(?:\.\d)?)\b"
 
