@@ -4,6 +4,7 @@ import asyncio
 import functools
 import getpass
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli.output import CommandError, Exit, fail
 from db.pool import Pool, connect
+from domain.base import Model
 from domain.ids import market_workflow_id
+from domain.market import Accepted, MarketState
 
 P = ParamSpec("P")
 
@@ -77,6 +80,33 @@ class Context:
         """The handle of a market's lifecycle."""
         return self.temporal.get_workflow_handle(market_workflow_id(market_id))
 
+    async def tell(self, market_id: UUID, update: str, message: Model) -> Accepted:
+        """Send an update to a market's lifecycle and return its answer.
+
+        Raises:
+            CommandError: the market is over, or unknown.
+        """
+        handle = self.market(market_id)
+        try:
+            accepted: Accepted = await handle.execute_update(update, message, result_type=Accepted)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            try:
+                state = await handle.query("state", result_type=MarketState)
+            except RPCError:
+                raise unknown_market(market_id) from None
+            raise CommandError(
+                f"The market is {state.status}, which is its end: nothing about it can be changed any more.",
+                Exit.FAILED,
+            ) from None
+        return accepted
+
+
+def unknown_market(market_id: UUID) -> CommandError:
+    """The sentence for an id that no lifecycle has."""
+    return CommandError(f"ID: there is no market {market_id}: look ids up with `clotho market list`.", field="ID")
+
 
 @asynccontextmanager
 async def connected() -> AsyncIterator[Context]:
@@ -99,6 +129,9 @@ def command(body: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             asyncio.run(body(*args, **kwargs))
+        except BrokenPipeError:
+            # The reader of the pipe (head, less) has seen enough; and nothing is left to flush to it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except Exception as error:
             sentence = as_command_error(error)
             if sentence is None:

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from rich.panel import Panel
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.context import Context, command, connected
-from cli.output import CommandError, Exit, JsonOption, console, emit, styled, table
+from cli.context import Context, command, connected, unknown_market
+from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table
 from cli.parked import unpark
 from cli.proposing import Refused, propose
 from cli.verification import verification_of
 from db import audit, evidence, markets
 from domain.intake import INPUT_LIMIT, parse_proposal
-from domain.market import Accepted, Category, MarketDraft, MarketState, Note
+from domain.market import Category, MarketDraft, MarketState, Note
 from domain.status import MarketStatus
 from domain.verdict import ConditionResult
 
@@ -74,7 +74,7 @@ async def propose_market(
 
         def show() -> None:
             seen = "was proposed before" if proposed.known else "is being drafted"
-            console.print(f"Market {proposed.market_id} {seen}. Watch it: clotho market show {proposed.market_id}")
+            say(f"Market {proposed.market_id} {seen}. Watch it: clotho market show {proposed.market_id}")
 
         emit(proposed, as_json, show)
 
@@ -168,7 +168,7 @@ async def retry(
     """Retry the parked step of one market."""
     async with connected() as context:
         accepted = await unpark(context, market_id, "retry", reason)
-        emit(accepted, as_json, lambda: console.print(f"Market {market_id} tries its parked step again."))
+        emit(accepted, as_json, lambda: say(f"Market {market_id} tries its parked step again."))
 
 
 @app.command()
@@ -204,10 +204,8 @@ def _refusal(refused: Refused) -> CommandError:
 
 async def _tell(market_id: UUID, update: str, reason: str, as_json: bool, done: str) -> None:
     async with connected() as context:
-        accepted = await context.market(market_id).execute_update(
-            update, Note(by=context.settings.identity, reason=reason), result_type=Accepted
-        )
-        emit(accepted, as_json, lambda: console.print(f"Market {market_id} ({accepted.status}) {done}."))
+        accepted = await context.tell(market_id, update, Note(by=context.settings.identity, reason=reason))
+        emit(accepted, as_json, lambda: say(f"Market {market_id} ({accepted.status}) {done}."))
 
 
 async def _state(context: Context, market_id: UUID) -> MarketState:
@@ -215,7 +213,7 @@ async def _state(context: Context, market_id: UUID) -> MarketState:
         return MarketState.model_validate(await context.market(market_id).query("state"))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise CommandError(f"id: there is no market {market_id}: look ids up with `clotho market list`.") from None
+            raise unknown_market(market_id) from None
         raise
 
 
@@ -249,7 +247,7 @@ def _print_draft(draft: MarketDraft) -> None:
         *((f"must not count {c.id}", c.text) for c in rules.criteria.must_not_count),
         *((f"source {s.name}", s.url) for s in rules.criteria.allowed_sources),
     ]
-    table(["", "draft…"], [(name, str(value).replace("\n", " ")) for name, value in facts], empty="")
+    table(["", "draft…"], [(name, str(value).replace("\n", " ")) for name, value in facts], empty="", whole_text=True)
 
 
 def _why(details: dict[str, Any]) -> str:

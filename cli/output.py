@@ -49,6 +49,11 @@ def emit(data: Any, as_json: bool, show: Callable[[], None]) -> None:
         show()
 
 
+def say(sentence: str) -> None:
+    """A sentence for people; a terminal wraps it, a pipe gets it in one line."""
+    console.print(sentence, soft_wrap=not console.is_terminal)
+
+
 def fail(error: CommandError, *, as_json: bool) -> NoReturn:
     """Print the sentence on standard error and end."""
     if as_json:
@@ -60,13 +65,14 @@ def fail(error: CommandError, *, as_json: bool) -> NoReturn:
     raise SystemExit(int(error.status))
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, whole_text: bool = False) -> None:
     """A table that fits the width; in a pipe plain lines with tabs between the cells, no heading.
 
     Args:
         headings: one for each column; the one ending in "…" takes the room that is left.
         rows: cells, made text with str().
         empty: the sentence when there are no rows.
+        whole_text: wrap the flexible column instead of cutting it.
     """
     if not console.is_terminal:
         for row in rows:
@@ -78,7 +84,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: s
     shown = Table(box=box.SIMPLE_HEAD, width=min(console.width, WIDTH), pad_edge=False)
     for heading in headings:
         flexible = heading.endswith("…")
-        shown.add_column(heading.rstrip("…"), ratio=1 if flexible else None, no_wrap=True, overflow="ellipsis")
+        wraps = flexible and whole_text
+        shown.add_column(
+            heading.rstrip("…"),
+            ratio=1 if flexible else None,
+            no_wrap=not wraps,
+            overflow="fold" if wraps else "ellipsis",
+        )
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
     console.print(shown)

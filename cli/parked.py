@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from cli.context import Context, command, connected, gather_bounded
-from cli.output import CommandError, Exit, JsonOption, console, emit, table
+from cli.output import CommandError, Exit, JsonOption, emit, say, table
 from domain.ids import market_of_workflow
 from domain.market import Accepted, MarketState, Unpark
 
@@ -23,12 +23,9 @@ async def unpark(
     context: Context, market_id: UUID, decision: Literal["retry", "skip", "abort"], reason: str
 ) -> Accepted:
     """Decide about a market's parked step."""
-    accepted: Accepted = await context.market(market_id).execute_update(
-        "unpark",
-        Unpark(decision=decision, by=context.settings.identity, reason=reason),
-        result_type=Accepted,
+    return await context.tell(
+        market_id, "unpark", Unpark(decision=decision, by=context.settings.identity, reason=reason)
     )
-    return accepted
 
 
 async def parked_states(context: Context, step: str | None) -> list[MarketState]:
@@ -95,7 +92,7 @@ async def skip_parked(market_id: IdArgument, reason: ReasonOption, as_json: Json
     """Go on without a parked step, where the step allows it."""
     async with connected() as context:
         accepted = await unpark(context, market_id, "skip", reason)
-        emit(accepted, as_json, lambda: console.print(f"Market {market_id} goes on without the step."))
+        emit(accepted, as_json, lambda: say(f"Market {market_id} goes on without the step."))
 
 
 @app.command("abort")
@@ -104,4 +101,4 @@ async def abort_parked(market_id: IdArgument, reason: ReasonOption, as_json: Jso
     """Give a parked step up: the market is canceled."""
     async with connected() as context:
         accepted = await unpark(context, market_id, "abort", reason)
-        emit(accepted, as_json, lambda: console.print(f"Market {market_id} is being canceled."))
+        emit(accepted, as_json, lambda: say(f"Market {market_id} is being canceled."))

@@ -11,10 +11,10 @@ import typer
 from pydantic import ValidationError
 
 from cli.context import Context, command, connected, gather_bounded
-from cli.output import CommandError, JsonOption, console, emit, table
+from cli.output import CommandError, JsonOption, emit, say, table
 from db import markets
 from domain.intake import INPUT_LIMIT
-from domain.market import Accepted, MarketState, RequestChanges, ReviewDecision
+from domain.market import MarketState, RequestChanges, ReviewDecision
 from domain.rules import ResolutionRules
 
 app = typer.Typer(help="Drafts that wait for a reviewer's decision.", no_args_is_help=True)
@@ -75,17 +75,17 @@ async def request_changes(
         changes = RequestChanges(
             by=context.settings.identity, reason=reason, rules_sha256=version, new_rules_sha256=new_version
         )
-        accepted = await context.market(review_id).execute_update("request_changes", changes, result_type=Accepted)
-        emit(accepted, as_json, lambda: console.print(f"Market {review_id}: the new rules are being validated."))
+        accepted = await context.tell(review_id, "request_changes", changes)
+        emit(accepted, as_json, lambda: say(f"Market {review_id}: the new rules are being validated."))
 
 
 async def _decide(review_id: UUID, decision: str, reason: str, as_json: bool) -> None:
     async with connected() as context:
         version = await _version(context, review_id)
         body = ReviewDecision(by=context.settings.identity, reason=reason, rules_sha256=version)
-        accepted = await context.market(review_id).execute_update(decision, body, result_type=Accepted)
+        accepted = await context.tell(review_id, decision, body)
         word = {"approve": "approved", "reject": "rejected"}[decision]
-        emit(accepted, as_json, lambda: console.print(f"Market {review_id} is {word}."))
+        emit(accepted, as_json, lambda: say(f"Market {review_id} is {word}."))
 
 
 async def _version(context: Context, review_id: UUID) -> str:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
 
-from cli.output import CommandError, Exit, JsonOption, console, emit, fail, table
+from cli.output import CommandError, Exit, JsonOption, console, emit, fail, say, table
 from deploy.local.settings import load_settings
 from deploy.local.state import CONTENTS, PartState, StackState, end_leftovers, read_state, running, wait_for_end
 from deploy.local.supervisor import Show, StackError
@@ -118,7 +118,7 @@ def down(as_json: JsonOption = False) -> None:
         sentence = f"Ended what a killed supervisor had left: {', '.join(left)}."
     else:
         sentence = f"The stack in {folder} was not up."
-    emit({"stopped": state is not None, "ended_leftovers": left}, as_json, lambda: _say(sentence))
+    emit({"stopped": state is not None, "ended_leftovers": left}, as_json, lambda: say(sentence))
 
 
 @app.command()
@@ -163,7 +163,7 @@ def reset(
             _remove(path)
         if not any(folder.iterdir()):
             folder.rmdir()
-    emit({"removed": not dry_run, "bytes": sizes}, as_json, lambda: None if dry_run or not found else _say("Removed."))
+    emit({"removed": not dry_run, "bytes": sizes}, as_json, lambda: None if dry_run or not found else say("Removed."))
 
 
 async def ensure_up(*, quiet: bool = False) -> str:
@@ -238,7 +238,7 @@ def _emit_status(folder: Path, headline: str, as_json: bool) -> bool:
 
 def _show_status(folder: Path, state: StackState | None, headline: str) -> None:
     if state is None:
-        _say(f"The stack in {folder} is not up: start it with `clotho up`.")
+        say(f"The stack in {folder} is not up: start it with `clotho up`.")
         return
     now = datetime.now(UTC)
     rows = [
@@ -253,7 +253,7 @@ def _show_status(folder: Path, state: StackState | None, headline: str) -> None:
     ]
     table(["part", "state", "for", "restarts", "where…"], rows, empty="")
     if console.is_terminal:
-        _say(f"{headline} Settings: {folder / 'env'}. Logs: {folder / 'logs'}.".strip())
+        say(f"{headline} Settings: {folder / 'env'}. Logs: {folder / 'logs'}.".strip())
 
 
 def _shown_on(target: Console) -> Show:
@@ -266,10 +266,6 @@ def _shown_on(target: Console) -> Show:
         target.print(Text.assemble((f"{name:<10} ", style_of[name]), Text.from_ansi(line)), soft_wrap=True)
 
     return show
-
-
-def _say(sentence: str) -> None:
-    console.print(sentence, soft_wrap=True)
 
 
 def _size(path: Path) -> int:

@@ -12,7 +12,7 @@ from cli.context import Context
 from cli.output import CommandError, Exit
 from db import evidence, markets
 from domain import steps
-from domain.market import PublishRequest, SettleRequest
+from domain.market import Canceled, PublishRequest, SettleRequest
 from domain.verify import (
     Check,
     RecordedMarket,
@@ -82,14 +82,22 @@ def facts_of(history: WorkflowHistory) -> WorkflowFacts:
     """Which rules the lifecycle published, and which outcome and evidence it settled with, from its history."""
     published: PublishRequest | None = None
     settled: SettleRequest | None = None
+    canceled: Canceled | None = None
+    canceling: set[int] = set()
     for event in history.events:
         scheduled = event.activity_task_scheduled_event_attributes
-        if scheduled.activity_type.name == steps.PUBLISH_MARKET.name:
+        completed = event.activity_task_completed_event_attributes
+        if completed.scheduled_event_id in canceling:
+            canceled = Canceled.model_validate_json(completed.result.payloads[0].data)
+        elif scheduled.activity_type.name == steps.CANCEL_MARKET.name:
+            canceling.add(event.event_id)
+        elif scheduled.activity_type.name == steps.PUBLISH_MARKET.name:
             published = PublishRequest.model_validate_json(scheduled.input.payloads[0].data)
         elif scheduled.activity_type.name == steps.SETTLE_MARKET.name:
             settled = SettleRequest.model_validate_json(scheduled.input.payloads[0].data)
+    voided = canceled is not None and canceled.signature is not None
     return WorkflowFacts(
         rules_sha256=published.rules_sha256 if published else None,
-        outcome=settled.outcome if settled else None,
+        outcome="VOID" if voided else settled.outcome if settled else None,
         evidence_root=settled.evidence_root if settled else None,
     )

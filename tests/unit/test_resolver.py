@@ -131,6 +131,7 @@ def changed(value: object, baseline: object, least: str, *, percent: bool) -> Re
         (4, 3, "33." + "3" * 60, True, MET),
         (4, 3, "33." + "3" * 59 + "4", True, NOT_MET),
         ("1e99", "1e-99", "1", True, MET),
+        ("1" * 40 + ".1", 0, "1" * 40 + ".1", False, MET),
         (5, 0, "10", True, UNKNOWN),
         (5, 0, "5", False, MET),
     ],

@@ -1,91 +1,66 @@
-"""Lifecycles in skipped time: the test server moves the clock, everything else is real (Postgres, chain, model, site)."""
+"""Lifecycles in skipped time on a real Temporal server; Postgres, chain, model and source site are real too.
 
+Each market has a clock of its own, which `Market.skip` and `Market.end` move; until then it is the real one. Steps
+always run in real time: a workflow's clock stands still for none of them, and the source site's embargoes do not know
+of skipped time.
+"""
+
+import itertools
 import sysconfig
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
-from cli.proposing import propose
-from db.pool import Pool, connect
-from deploy.local import site_control
-from domain.ids import market_workflow_id
-from domain.market import Accepted, MarketDraft, MarketEnd, MarketState, Proposal
-from domain.steps import Role
+from deploy.local.data import Series, load_series
+from deploy.local.site_control import SiteControl
+from deploy.local.source_site.control import Fault, Release
+from domain.search_attributes import SEARCH_ATTRIBUTES
 from tests.conftest import EmbeddedStack
-from workers.clients import steps_owner
-from workers.registry import WORKFLOWS, activities_of, workflow_runner
-from workers.settings import WorkerSettings
+from tests.workflows.world import Question, World, site_of, world_on
 
-
-@dataclass
-class Lifecycles:
-    """Starts and steers lifecycles on the time-skipping server."""
-
-    environment: WorkflowEnvironment
-    pool: Pool
-    site: site_control.SiteControl
-
-    @property
-    def client(self) -> Client:
-        return self.environment.client
-
-    async def start(self, draft: MarketDraft, *, key: str, dispute_window: int = 60) -> UUID:
-        proposal = Proposal(text=draft.rules.exact_question[:500], draft=draft, proposer="operator")
-        proposed = await propose(self.client, self.pool, proposal, key=key, dispute_window_seconds=dispute_window)
-        return proposed.market_id
-
-    def handle(self, market_id: UUID) -> WorkflowHandle[Any, Any]:
-        return self.client.get_workflow_handle(market_workflow_id(market_id), result_type=MarketEnd)
-
-    async def state(self, market_id: UUID) -> MarketState:
-        state: MarketState = await self.handle(market_id).query("state", result_type=MarketState)
-        return state
-
-    async def tell(self, market_id: UUID, update: str, message: Any) -> Accepted:
-        accepted: Accepted = await self.handle(market_id).execute_update(update, message, result_type=Accepted)
-        return accepted
-
-    async def end(self, market_id: UUID) -> MarketEnd:
-        end: MarketEnd = await self.handle(market_id).result()
-        return end
-
-    async def skip(self, duration: timedelta) -> None:
-        await self.environment.sleep(duration)
+FRED = "api.stlouisfed.org"
 
 
 @pytest.fixture(scope="session")
-async def lifecycles(stack: EmbeddedStack) -> AsyncIterator[Lifecycles]:
-    settings = WorkerSettings.model_validate({name.lower(): value for name, value in stack.environment.items()})
-    async with AsyncExitStack() as resources:
-        environment = await resources.enter_async_context(
-            await WorkflowEnvironment.start_time_skipping(
-                test_server_existing_path=str(Path(sysconfig.get_path("scripts"), "temporal-test-server")),
-                data_converter=pydantic_data_converter,
-            )
-        )
-        pool = await resources.enter_async_context(await connect(stack.environment["DATABASE_URL"]))
-        for role in Role:
-            owner = await steps_owner(role, settings, pool, resources)
-            worker = Worker(
-                environment.client,
-                task_queue=role.value,
-                workflows=WORKFLOWS[role],
-                activities=activities_of(role, [owner]),
-                workflow_runner=workflow_runner(),
-            )
-            await resources.enter_async_context(worker)
-        ca_file = Path(stack.environment["SOURCES_CA_FILE"])
-        site = await resources.enter_async_context(
-            site_control.connected(stack.environment["SOURCES_CONNECT_TO"], ca_file)
-        )
-        yield Lifecycles(environment, pool, site)
+async def world(stack: EmbeddedStack) -> AsyncIterator[World]:
+    server = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(Path(sysconfig.get_path("scripts"), "temporal")),
+        dev_server_extra_args=["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"],
+        dev_server_log_level="error",
+        search_attributes=SEARCH_ATTRIBUTES,
+        data_converter=pydantic_data_converter,
+    )
+    async with server, world_on(server.client, stack.environment) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+async def site(stack: EmbeddedStack) -> AsyncIterator[SiteControl]:
+    async with site_of(stack.environment) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def _series() -> Iterator[Series]:
+    """One series after the other, so that no two tests in a row ask about the same."""
+    return itertools.cycle(one for one in load_series() if one.source == "fred" and len(one.observations) > 1)
+
+
+@pytest.fixture
+async def question(site: SiteControl, _series: Iterator[Series]) -> AsyncIterator[Question]:
+    """A question of this test's own, whose answer is not published yet."""
+    question = Question(next(_series), site)
+    await question.withhold()
+    yield question
+    await question.publish()
+
+
+@pytest.fixture
+async def source_down(site: SiteControl) -> AsyncIterator[None]:
+    """Its test may put faults on FRED; they end with it."""
+    yield
+    await site.release(Release(host=FRED))

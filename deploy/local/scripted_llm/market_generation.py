@@ -5,6 +5,7 @@ about the page that it names as its source.
 """
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -138,7 +139,7 @@ def _machine_checkable(
         quorum=1,
     )
     return MarketDraft(
-        title=_title(question, f"{series.label} {_in_symbols(asked).replace(' or more,', '+,')}?"),
+        title=_title(question, *_short_titles(question, series, _in_symbols(asked).replace(" or more,", "+,"))),
         description=f"{question} Read from {series.publisher}, {series.label}. {_cut(criteria, 400)}".strip(),
         category=category,
         rules=rules,
@@ -199,7 +200,7 @@ def _in_words(
         quorum=1,
     )
     return MarketDraft(
-        title=_title(question, ""),
+        title=_title(question),
         description=f"{question} Answered by {url}. {note} {_cut(background, 400)}".strip(),
         category=category,
         rules=rules,
@@ -222,10 +223,26 @@ def _in_symbols(asked: comparison.Comparison) -> str:
     return f"on {asked.value_on} {_SYMBOLS[asked.op]} {against}"
 
 
-def _title(question: str, short: str) -> str:
+_SUBJECT = re.compile(r"(?:will|that) (?:the )?(?P<subject>.+?),? (?:have|be|close) ", re.IGNORECASE)
+_LAST_NAME = re.compile(r"[A-Z][\w.'\u2019]*(?:[ \u2013-]+[A-Z][\w.'\u2019]*)*$")
+
+
+def _short_titles(question: str, series: Series, comparison: str) -> Iterator[str]:
+    """Titles in fewer and fewer characters; a code of FRED or DBnomics tells people less than the question's words."""
+    found = _SUBJECT.search(question) if series.publisher in {"FRED", "DBnomics"} else None
+    if found is not None:
+        subject = found["subject"]
+        yield f"{subject[:1].upper()}{subject[1:]} {comparison}?"
+        name = _LAST_NAME.search(subject)
+        if name is not None and name[0] != series.label:
+            yield f"{name[0]} ({series.label}) {comparison}?"
+    yield f"{series.label} {comparison}?"
+
+
+def _title(question: str, *shorter: str) -> str:
     """The question if the chain holds it, else what says the same in fewer characters, else the question cut."""
     plain = re.sub(r"^According to [^,]{2,40}, (?P<first>\w)", lambda m: m["first"].upper(), question)
-    for candidate in (question, plain, short):
+    for candidate in (question, plain, *shorter):
         if 0 < len(candidate) <= _TITLE_LENGTH:
             return candidate
     return _cut(plain, 256)
@@ -244,7 +261,8 @@ _KEYWORDS = {
     " season medal coach|world cup|super bowl|stanley cup|world record|grand prix",
     Category.FINANCE: "price stock share shares bitcoin btc ethereum solana inflation gdp fed treasury yield nasdaq"
     " nyse recession bond unemployment bankruptcy etf index loan loans economy crypto token airdrop ipo|interest rate"
-    "|interest rates|market cap|exchange rate|s&p 500",
+    "|interest rates|market cap|exchange rate|s&p 500|funds rate|deposit rate"
+    "|mortgage rate|federal reserve|stlouisfed",
     Category.POLITICS: "election president senate congress parliament chancellor minister vote government sanctions"
     " trump nato treaty mayor war legislation law party nominee eu ceasefire tariff tariffs|supreme court",
     Category.ENTERTAINMENT: "movie film album song oscar oscars grammy spotify netflix tv actor actress billboard"

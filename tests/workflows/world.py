@@ -1,0 +1,283 @@
+"""What tests of whole lifecycles share: workers in this process, markets about real series, faults of each part."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from solana.rpc.async_api import AsyncClient
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import TimeSkipper
+from temporalio.worker import Worker
+
+from activities.market_chain import ChainRecord
+from activities.token2022 import mint_address, read_record, wallet
+from activities.transactions import connect as connect_chain
+from cli.proposing import propose
+from db import markets
+from db.pool import Pool
+from db.pool import connect as connect_database
+from deploy.local import site_control
+from deploy.local.data import Series, truth
+from deploy.local.scripted_llm.faults import Fault as ModelFault
+from deploy.local.source_site.control import Embargo, Release
+from domain.ids import market_workflow_id
+from domain.market import Accepted, MarketDraft, MarketEnd, MarketState, Proposal
+from domain.rules import ResolutionRules
+from domain.status import MarketStatus
+from domain.steps import Role
+from tests.drafts import draft, fred_rules
+from tests.support import eventually
+from workers.clients import steps_owner
+from workers.registry import WORKFLOWS, activities_of, workflow_runner
+from workers.settings import WorkerSettings
+
+_LATER = timedelta(hours=1)
+"""Longer than any run: what is withheld comes out when it is published and not by itself."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether a series is higher at its last observation than at the one before; the last one is withheld."""
+
+    series: Series
+    site: site_control.SiteControl
+
+    @property
+    def due(self) -> date:
+        return self.series.observations[-2].date
+
+    @property
+    def resolution(self) -> date:
+        return self.series.observations[-1].date
+
+    @property
+    def truth(self) -> str:
+        return truth(self.series, self.due, self.resolution)
+
+    async def withhold(self) -> None:
+        """Hide the last observation: a market about what is known already goes to a person."""
+        await self.site.embargo(Embargo(id=self.series.key, date=self.resolution, until=datetime.now(UTC) + _LATER))
+
+    async def publish(self) -> None:
+        """Let the last observation be seen."""
+        await self.site.release(Release(id=self.series.key))
+
+    def rules(self, **changes: Any) -> ResolutionRules:
+        return fred_rules(self.series.id, self.due, self.resolution, **changes)
+
+    def draft(self, **changes: Any) -> MarketDraft:
+        """A draft without faults; `changes` replace its fields, `rules` among them."""
+        return draft(f"{self.series.id} higher on {self.resolution}?", **{"rules": self.rules(), **changes})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One execution of a step in a history, by the workflow's clock; `completed` is None when it did not succeed."""
+
+    name: str
+    request: Any
+    scheduled: datetime
+    completed: datetime | None
+
+
+def steps_of(events: Sequence[HistoryEvent]) -> list[Step]:
+    """The steps of a history in order; `request` is the JSON of each step's input."""
+    completed = {
+        event.activity_task_completed_event_attributes.scheduled_event_id: _moment(event)
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
+    }
+    return [
+        Step(
+            name=scheduled.activity_type.name,
+            request=scheduled.input.payloads[0].data.decode(),
+            scheduled=_moment(event),
+            completed=completed.get(event.event_id),
+        )
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+        for scheduled in [event.activity_task_scheduled_event_attributes]
+    ]
+
+
+def _moment(event: HistoryEvent) -> datetime:
+    return event.event_time.ToDatetime(UTC)
+
+
+class Market:
+    """One lifecycle, as a person sees and steers it."""
+
+    def __init__(self, world: "World", market_id: UUID) -> None:
+        self.id = market_id
+        self._world = world
+        self._handle: WorkflowHandle[Any, MarketEnd] = world.client.get_workflow_handle(
+            market_workflow_id(market_id), result_type=MarketEnd
+        )
+
+    async def state(self) -> MarketState:
+        state: MarketState = await self._handle.query("state", result_type=MarketState)
+        return state
+
+    async def until(self, condition: Callable[[MarketState], object], what: str) -> MarketState:
+        """Wait until the lifecycle's state is as told; returns it."""
+
+        async def so() -> bool:
+            return bool(condition(await self.state()))
+
+        await eventually(so, what)
+        return await self.state()
+
+    async def becomes(self, status: MarketStatus) -> MarketState:
+        return await self.until(lambda state: state.status is status, f"status {status}")
+
+    async def parks(self, step: str) -> MarketState:
+        return await self.until(lambda state: state.parked and state.parked.step == step, f"parked {step}")
+
+    async def tell(self, update: str, message: Any) -> Accepted:
+        accepted: Accepted = await self._handle.execute_update(update, message, result_type=Accepted)
+        return accepted
+
+    async def refuses(self, update: str, message: Any) -> str:
+        """Send an update that is to be refused; returns the sentence with which it is."""
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await self.tell(update, message)
+        cause = refused.value.cause
+        assert isinstance(cause, ApplicationError)
+        assert cause.type == "Refused"
+        assert cause.message.endswith(".")
+        return cause.message
+
+    async def signal(self, name: str, message: Any) -> None:
+        await self._handle.signal(name, message)
+
+    async def skip(self, duration: timedelta) -> None:
+        """Move this market's clock; returns when all that falls into the time has run."""
+        await TimeSkipper(self._world.client).fast_forward(self._handle, duration)
+
+    async def end(self) -> MarketEnd:
+        """Skip all waiting until the lifecycle has ended."""
+        await TimeSkipper(self._world.client).fast_forward(self._handle)
+        return await self._handle.result()
+
+    async def result(self) -> MarketEnd:
+        """Wait for the lifecycle's end, in real time."""
+        return await self._handle.result()
+
+    async def events(self) -> Sequence[HistoryEvent]:
+        return (await self._handle.fetch_history()).events
+
+    async def steps(self, name: str | None = None) -> list[Step]:
+        """The executions of steps so far, of one step or of all."""
+        return [step for step in steps_of(await self.events()) if name in {None, step.name}]
+
+    async def attributes(self) -> dict[str, Any]:
+        """The search attributes by name."""
+        described = await self._handle.describe()
+        return {pair.key.name: pair.value for pair in described.typed_search_attributes}
+
+    async def details(self) -> str:
+        """The current details that the Web UI shows."""
+        metadata = await self._handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        details: str = metadata.current_details
+        return details
+
+    async def is_listed(self, query: str) -> bool:
+        """Whether a list filter finds it."""
+        found = self._world.client.list_workflows(f"({query}) AND WorkflowId = '{self._handle.id}'")
+        return bool([one async for one in found])
+
+    async def row(self) -> markets.Market:
+        return await markets.get(self._world.pool, self.id)
+
+    async def record(self) -> ChainRecord | None:
+        """What everybody can read on chain."""
+        return await read_record(self._world.chain, mint_address(self._world.publisher, self.id, "yes"))
+
+
+class World:
+    """The embedded stack seen from one Temporal server, on which workers of all roles run in this process."""
+
+    def __init__(self, client: Client, pool: Pool, chain: AsyncClient, settings: WorkerSettings) -> None:
+        self.client, self.pool, self.chain = client, pool, chain
+        assert settings.publisher_wallet_secret is not None
+        self.publisher = wallet(settings.publisher_wallet_secret, "PUBLISHER_WALLET_SECRET").pubkey()
+        self._model = settings.openai_base_url.removesuffix("/v1")
+        self._chain_url = settings.solana_rpc_url or ""
+
+    async def start(self, asked: MarketDraft | Proposal, *, dispute_window: int = 3_600) -> Market:
+        """Propose a market as an operator with a full draft, or as a person with a text."""
+        proposal = asked
+        if isinstance(asked, MarketDraft):
+            proposal = Proposal(text=asked.rules.exact_question[:500], draft=asked, proposer="operator")
+        assert isinstance(proposal, Proposal)
+        proposed = await propose(
+            self.client, self.pool, proposal, key=uuid4().hex, dispute_window_seconds=dispute_window
+        )
+        return Market(self, proposed.market_id)
+
+    @asynccontextmanager
+    async def failing_model(self) -> AsyncIterator[None]:
+        """Inside, the model's provider refuses the key."""
+        async with httpx.AsyncClient(base_url=self._model, trust_env=False) as provider:
+            fault = ModelFault(kind="status", status=401, count=1_000)
+            (await provider.post("/_llm/faults", json=fault.model_dump())).raise_for_status()
+            try:
+                yield
+            finally:
+                (await provider.delete("/_llm/faults")).raise_for_status()
+
+    @asynccontextmanager
+    async def failing_chain(self) -> AsyncIterator[None]:
+        """Inside, the chain's RPC answers 503."""
+        async with httpx.AsyncClient(base_url=self._chain_url, trust_env=False) as node:
+
+            async def set_faults(**faults: int) -> None:
+                body = {"jsonrpc": "2.0", "id": 1, "method": "clotho_setFaults", "params": [faults]}
+                (await node.post("/", json=body)).raise_for_status()
+
+            await set_faults(http_status=503, http_requests=10_000)
+            try:
+                yield
+            finally:
+                await set_faults()
+
+
+@asynccontextmanager
+async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator[World]:
+    """Workers of all roles on `client`, with the settings of an embedded stack."""
+    settings = WorkerSettings.model_validate({name.lower(): value for name, value in environment.items()})
+    async with AsyncExitStack() as resources:
+        pool = await resources.enter_async_context(await connect_database(environment["DATABASE_URL"]))
+        chain = await resources.enter_async_context(connect_chain(environment["SOLANA_RPC_URL"]))
+        for role in Role:
+            owner = await steps_owner(role, settings, pool, resources)
+            worker = Worker(
+                client,
+                task_queue=role.value,
+                workflows=WORKFLOWS[role],
+                activities=activities_of(role, [owner]),
+                workflow_runner=workflow_runner(),
+            )
+            await resources.enter_async_context(worker)
+        yield World(client, pool, chain, settings)
+
+
+@asynccontextmanager
+async def site_of(environment: dict[str, str]) -> AsyncIterator[site_control.SiteControl]:
+    """Control of an embedded stack's source site."""
+    ca_file = Path(environment["SOURCES_CA_FILE"])
+    async with site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file) as site:
+        yield site
+
+
+Happens = Callable[[], Awaitable[None]]
