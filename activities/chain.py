@@ -124,17 +124,19 @@ class ChainSteps:
         key = str(request.market_id)
         if stored := await step_results.stored(self._pool, steps.CANCEL_MARKET, key):
             return stored
-        market = await markets.get(self._pool, request.market_id)
+        market = await markets.get_if_drafted(self._pool, request.market_id)
         written = None
         # A publication whose end nobody saw may be on chain although the market has no address yet.
-        if market.address is not None or await chain_transactions.any_signed(self._pool, market.id):
+        if market and (market.address is not None or await chain_transactions.any_signed(self._pool, market.id)):
             async with heartbeating():
                 written = await self._chain.cancel(market.id)
         canceled = Canceled(signature=None if written is None else written.signature)
 
         async def effect(connection: Connection) -> None:
             facts = {} if written is None else {"outcome": "VOID", "address": written.record.address}
-            await markets.move(connection, market.id, MarketStatus.CANCELED, **facts)
+            if market is not None:
+                await markets.move(connection, market.id, MarketStatus.CANCELED, **facts)
+            await proposals.move(connection, request.market_id, ProposalStatus.REJECTED)
             details = {"reason": request.reason, "signature": canceled.signature}
             await audit.append(connection, "market_canceled", "market", key, request.by, details)
 

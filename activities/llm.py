@@ -10,7 +10,7 @@ from activities.llm_client import LlmClient
 from activities.store import as_draft
 from db import ai_config, audit, evidence, markets, proposals, step_results
 from db.pool import Connection, Pool
-from domain import steps
+from domain import errors, steps
 from domain.answers import MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
 from domain.extraction import Document, quotes, text_of
 from domain.market import (
@@ -93,9 +93,11 @@ class LlmSteps:
         row = markets.new_draft(request.market_id, "manual" if proposal.draft else "proposal", draft, ai_version)
 
         async def store(connection: Connection) -> None:
+            # A late attempt must not bring a market back whose proposal was cancelled meanwhile.
+            if not await proposals.move(connection, request.market_id, ProposalStatus.PROCESSING):
+                raise errors.failure(errors.ILLEGAL_MOVE, f"the proposal of market {request.market_id} is over")
             await markets.store_rules(connection, draft.rules)
             await markets.insert(connection, row)
-            await proposals.move(connection, request.market_id, ProposalStatus.PROCESSING)
             await proposals.move(connection, request.market_id, ProposalStatus.DRAFT_CREATED)
             await audit.append(
                 connection,

@@ -1,8 +1,14 @@
 """`clotho`: the command line. One module for each noun; this one only puts them together."""
 
+import contextlib
+import os
+import sys
+from typing import NoReturn
+
 import typer
 
 from cli import demo, market, parked, replay, review, stack, worker
+from cli.output import CommandError, fail
 
 app = typer.Typer(
     help="Durable workflows for prediction markets, on Temporal.",
@@ -20,6 +26,40 @@ app.add_typer(parked.app, name="parked")
 app.command("replay")(replay.replay)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point of the `clotho` command."""
-    app(prog_name="clotho")
+    status = _status_of_command()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Without taking the interpreter down: threads of Temporal's client that are still at work then end the process
+    # with SIGABRT instead (temporalio/sdk-python issue 300).
+    os._exit(status)
+
+
+def _status_of_command() -> int:
+    """Run the command that the arguments name; its exit status."""
+    try:
+        try:
+            # None from a command that came to its end, a number from --help and typer.Exit.
+            return app(prog_name="clotho", standalone_mode=False) or 0
+        except typer.TyperException as error:
+            sentence = error.format_message()
+            if not sentence:  # the help of a group that was called without a command has been printed
+                return error.exit_code
+            as_json = "--json" in sys.argv  # the arguments could not be parsed
+            fail(CommandError(f"{sentence.rstrip('.')}: see --help.", field=_parameter(error)), as_json=as_json)
+        except typer.Abort:
+            return 1
+        except Exception:
+            # A fault of ours: shown as Python does, which here would come too late.
+            sys.excepthook(*sys.exc_info())
+            return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+
+
+def _parameter(error: typer.TyperException) -> str | None:
+    """The option or argument that an error is about."""
+    parameter = error.param if isinstance(error, typer.BadParameter) else None
+    return parameter.get_error_hint().strip("'") if parameter is not None else None

@@ -16,7 +16,8 @@ from rich.text import Text
 WIDTH = 100
 """Columns that every table fits in."""
 
-console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=False)
+# In a pipe a sentence is one line, however long: what reads it cannot tell a break of ours from one of the text's.
+console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

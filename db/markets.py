@@ -42,10 +42,16 @@ async def get(connection: Connection | Pool, market_id: UUID) -> Market:
     Raises:
         ApplicationError: UnknownMarket.
     """
-    row = await connection.fetchrow("SELECT * FROM markets WHERE id = $1", market_id)
-    if row is None:
+    market = await get_if_drafted(connection, market_id)
+    if market is None:
         raise errors.failure(errors.UNKNOWN_MARKET, f"there is no market {market_id}")
-    return Market.model_validate(dict(row))
+    return market
+
+
+async def get_if_drafted(connection: Connection | Pool, market_id: UUID) -> Market | None:
+    """One market, or None for a lifecycle that has no draft yet."""
+    row = await connection.fetchrow("SELECT * FROM markets WHERE id = $1", market_id)
+    return None if row is None else Market.model_validate(dict(row))
 
 
 async def find(

@@ -32,12 +32,13 @@ async def get(connection: Connection | Pool, market_id: UUID) -> Proposal:
     return Proposal.model_validate(body)
 
 
-async def move(connection: Connection, market_id: UUID, to: ProposalStatus) -> None:
-    """Change the status of a market's proposal, if it has one and the move is in the table of moves."""
+async def move(connection: Connection, market_id: UUID, to: ProposalStatus) -> bool:
+    """Change the status of a market's proposal; False when it has none, or the table of moves has no such move."""
     sources = [old for old, targets in PROPOSAL_MOVES.items() if to in targets]
-    await connection.execute(
-        "UPDATE proposals SET status = $2, updated_at = now() WHERE market_id = $1 AND status = ANY($3)",
+    moved = await connection.fetchval(
+        "UPDATE proposals SET status = $2, updated_at = now() WHERE market_id = $1 AND status = ANY($3) RETURNING true",
         market_id,
         to,
         sources,
     )
+    return bool(moved)

@@ -36,14 +36,14 @@ class ExactNumber(float):
 
 
 def parse(body: bytes) -> Any:
-    """The content of a JSON document: int and ExactNumber for numbers; NaN is null, as a hole in a series.
+    """The content of a JSON document: int and ExactNumber for numbers; NaN and Infinity, which are none, as texts.
 
     Raises:
         ValueError: it is not JSON, gives a name twice, or is nested deeper than MAX_DEPTH.
     """
     try:
         content = json.loads(
-            body, parse_int=_integer, parse_float=ExactNumber, parse_constant=_constant, object_pairs_hook=_object
+            body, parse_int=_integer, parse_float=ExactNumber, parse_constant=str, object_pairs_hook=_object
         )
     except RecursionError as error:
         raise ValueError(f"the document is nested deeper than {MAX_DEPTH} levels") from error
@@ -159,10 +159,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _integer(text: str) -> int | ExactNumber:
     # Python refuses to read very long integers, by a limit that the process can set.
     return int(text) if len(text) <= 400 else ExactNumber(text)
-
-
-def _constant(name: str) -> str | None:
-    return None if name == "NaN" else name
 
 
 def _children(parent: Any) -> list[Any]:

@@ -81,6 +81,7 @@ def test_a_bound_reads_as_a_plain_number_in_the_published_rules() -> None:
         (machine(op="changed_by", operand="1"), "changed_by needs a baseline in every check"),
         (machine(op="between", operand="1"), "between needs it"),
         (machine(op="between", operand="2", upper="1"), "lower bound above its upper"),
+        (machine(op="between", operand="2", upper="1e101"), "at most 100 digits"),
         (machine(upper="9"), "upper belongs to between"),
         (machine(percent=True), "percent belongs to changed_by"),
         (machine(op="exists"), "takes no operand"),

@@ -8,7 +8,6 @@ of skipped time.
 import itertools
 import sysconfig
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from deploy.local.data import Series, load_series
-from deploy.local.site_control import SiteControl
-from deploy.local.source_site.control import Fault, Release
 from domain.search_attributes import SEARCH_ATTRIBUTES
 from tests.conftest import EmbeddedStack
-from tests.workflows.world import Question, World, site_of, world_on
-
-FRED = "api.stlouisfed.org"
+from tests.workflows.world import Question, World, world_on
 
 
 @pytest.fixture(scope="session")
@@ -39,28 +34,15 @@ async def world(stack: EmbeddedStack) -> AsyncIterator[World]:
 
 
 @pytest.fixture(scope="session")
-async def site(stack: EmbeddedStack) -> AsyncIterator[SiteControl]:
-    async with site_of(stack.environment) as site:
-        yield site
-
-
-@pytest.fixture(scope="session")
 def _series() -> Iterator[Series]:
     """One series after the other, so that no two tests in a row ask about the same."""
     return itertools.cycle(one for one in load_series() if one.source == "fred" and len(one.observations) > 1)
 
 
 @pytest.fixture
-async def question(site: SiteControl, _series: Iterator[Series]) -> AsyncIterator[Question]:
+async def question(world: World, _series: Iterator[Series]) -> AsyncIterator[Question]:
     """A question of this test's own, whose answer is not published yet."""
-    question = Question(next(_series), site)
+    question = Question(next(_series), world.site)
     await question.withhold()
     yield question
     await question.publish()
-
-
-@pytest.fixture
-async def source_down(site: SiteControl) -> AsyncIterator[None]:
-    """Its test may put faults on FRED; they end with it."""
-    yield
-    await site.release(Release(host=FRED))

@@ -1,6 +1,6 @@
 """What tests of whole lifecycles share: workers in this process, markets about real series, faults of each part."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -26,10 +26,9 @@ from cli.proposing import propose
 from db import markets
 from db.pool import Pool
 from db.pool import connect as connect_database
-from deploy.local import site_control
-from deploy.local.data import Series, truth
+from deploy.local import data, site_control
 from deploy.local.scripted_llm.faults import Fault as ModelFault
-from deploy.local.source_site.control import Embargo, Release
+from deploy.local.source_site.control import Embargo, Fault, Release
 from domain.ids import market_workflow_id
 from domain.market import Accepted, MarketDraft, MarketEnd, MarketState, Proposal
 from domain.rules import ResolutionRules
@@ -41,6 +40,9 @@ from workers.clients import steps_owner
 from workers.registry import WORKFLOWS, activities_of, workflow_runner
 from workers.settings import WorkerSettings
 
+FRED = "api.stlouisfed.org"
+"""The host of all series that `Question` asks about."""
+
 _LATER = timedelta(hours=1)
 """Longer than any run: what is withheld comes out when it is published and not by itself."""
 
@@ -49,7 +51,7 @@ _LATER = timedelta(hours=1)
 class Question:
     """Whether a series is higher at its last observation than at the one before; the last one is withheld."""
 
-    series: Series
+    series: data.Series
     site: site_control.SiteControl
 
     @property
@@ -62,7 +64,7 @@ class Question:
 
     @property
     def truth(self) -> str:
-        return truth(self.series, self.due, self.resolution)
+        return data.truth(self.series, self.due, self.resolution)
 
     async def withhold(self) -> None:
         """Hide the last observation: a market about what is known already goes to a person."""
@@ -78,6 +80,41 @@ class Question:
     def draft(self, **changes: Any) -> MarketDraft:
         """A draft without faults; `changes` replace its fields, `rules` among them."""
         return draft(f"{self.series.id} higher on {self.resolution}?", **{"rules": self.rules(), **changes})
+
+
+@dataclass(frozen=True)
+class TextQuestion:
+    """A question whose answer stands in words on the page of its result, where it is withheld."""
+
+    question: data.Question
+    site: site_control.SiteControl
+
+    @property
+    def truth(self) -> str:
+        return "YES" if self.question.resolutions[-1].outcome == 1 else "NO"
+
+    async def withhold(self) -> None:
+        """Have the page say that there is no result yet."""
+        await self.site.embargo(Embargo(id=self.question.id, until=datetime.now(UTC) + _LATER))
+
+    async def publish(self) -> None:
+        """Have the page say the result."""
+        await self.site.release(Release(id=self.question.id))
+
+    def proposal(self, expiry: datetime) -> Proposal:
+        """As a person proposes it; the model makes the draft."""
+        return Proposal(
+            text=self.question.question,
+            background=self.question.background,
+            criteria=f"{self.question.criteria}\nSource: {self.question.url}",
+            expiry=expiry,
+            proposer="somebody",
+        )
+
+
+def text_question(site: site_control.SiteControl) -> TextQuestion:
+    """A question that is drafted and validated without anything that a person would have to decide."""
+    return TextQuestion(next(one for one in data.load_questions() if one.id == "metaculus:39771"), site)
 
 
 @dataclass(frozen=True)
@@ -207,8 +244,10 @@ class Market:
 class World:
     """The embedded stack seen from one Temporal server, on which workers of all roles run in this process."""
 
-    def __init__(self, client: Client, pool: Pool, chain: AsyncClient, settings: WorkerSettings) -> None:
-        self.client, self.pool, self.chain = client, pool, chain
+    def __init__(
+        self, client: Client, pool: Pool, chain: AsyncClient, site: site_control.SiteControl, settings: WorkerSettings
+    ) -> None:
+        self.client, self.pool, self.chain, self.site = client, pool, chain, site
         assert settings.publisher_wallet_secret is not None
         self.publisher = wallet(settings.publisher_wallet_secret, "PUBLISHER_WALLET_SECRET").pubkey()
         self._model = settings.openai_base_url.removesuffix("/v1")
@@ -224,6 +263,15 @@ class World:
             self.client, self.pool, proposal, key=uuid4().hex, dispute_window_seconds=dispute_window
         )
         return Market(self, proposed.market_id)
+
+    @asynccontextmanager
+    async def failing_source(self, **how: Any) -> AsyncIterator[None]:
+        """Inside, the host of all series misbehaves as a `Fault` says."""
+        await self.site.fault(Fault.model_validate({"host": FRED, **how}))
+        try:
+            yield
+        finally:
+            await self.site.release(Release(host=FRED))
 
     @asynccontextmanager
     async def failing_model(self) -> AsyncIterator[None]:
@@ -258,6 +306,8 @@ async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator
     settings = WorkerSettings.model_validate({name.lower(): value for name, value in environment.items()})
     async with AsyncExitStack() as resources:
         pool = await resources.enter_async_context(await connect_database(environment["DATABASE_URL"]))
+        ca_file = Path(environment["SOURCES_CA_FILE"])
+        site = await resources.enter_async_context(site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file))
         chain = await resources.enter_async_context(connect_chain(environment["SOLANA_RPC_URL"]))
         for role in Role:
             owner = await steps_owner(role, settings, pool, resources)
@@ -269,15 +319,4 @@ async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator
                 workflow_runner=workflow_runner(),
             )
             await resources.enter_async_context(worker)
-        yield World(client, pool, chain, settings)
-
-
-@asynccontextmanager
-async def site_of(environment: dict[str, str]) -> AsyncIterator[site_control.SiteControl]:
-    """Control of an embedded stack's source site."""
-    ca_file = Path(environment["SOURCES_CA_FILE"])
-    async with site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file) as site:
-        yield site
-
-
-Happens = Callable[[], Awaitable[None]]
+        yield World(client, pool, chain, site, settings)
