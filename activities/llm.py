@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
+
 from activities.base import heartbeating, implements
 from activities.llm_client import LlmClient
 from activities.store import as_draft
@@ -75,6 +77,7 @@ class LlmSteps:
                         "today": datetime.now(UTC).date().isoformat(),
                     },
                 )
+        answer = as_proposed(answer, proposal)
         if answer.draft is None:
             refused = DraftResult(refusal=answer.refusal or "no market can be made of the text")
 
@@ -85,7 +88,7 @@ class LlmSteps:
                 )
 
             return await step_results.commit_once(self._pool, steps.DRAFT_MARKET, key, refused, reject)
-        return await self._store_draft(request, proposal, as_proposed(answer.draft, proposal), ai_version)
+        return await self._store_draft(request, proposal, answer.draft, ai_version)
 
     async def _store_draft(
         self, request: DraftRequest, proposal: Proposal, draft: MarketDraft, ai_version: str
@@ -228,14 +231,23 @@ class LlmSteps:
         return count_votes(condition, votes, rules, documents, threshold)
 
 
-def as_proposed(draft: MarketDraft, proposal: Proposal) -> MarketDraft:
-    """The model's draft with what the proposer fixed: category and expiry are not the model's to change."""
-    if proposal.draft is not None:
-        return draft
+def as_proposed(answer: MarketGenerationAnswer, proposal: Proposal) -> MarketGenerationAnswer:
+    """The model's answer with what the proposer fixed: category and expiry are not the model's to change.
+
+    An expiry that contradicts the rules drafted makes it a refusal.
+    """
+    draft = answer.draft
+    if draft is None or proposal.draft is not None:
+        return answer
     rules = draft.rules
     if proposal.expiry is not None and rules.expiry != proposal.expiry:
-        rules = ResolutionRules.model_validate({**rules.model_dump(by_alias=True), "expiry": proposal.expiry})
-    return draft.model_copy(update={"rules": rules, "category": proposal.category or draft.category})
+        try:
+            rules = ResolutionRules.model_validate({**rules.model_dump(by_alias=True), "expiry": proposal.expiry})
+        except ValidationError as error:
+            why = f"The expiry asked for does not fit the rules: {error.errors()[0]['msg']}."
+            return MarketGenerationAnswer(draft=None, refusal=why[:300])
+    draft = draft.model_copy(update={"rules": rules, "category": proposal.category or draft.category})
+    return answer.model_copy(update={"draft": draft})
 
 
 def blocked(request: ValidateRequest) -> Validation | None:

@@ -8,25 +8,35 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec
 from uuid import UUID
 
 import asyncpg
-from pydantic import SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.output import CommandError, Exit, fail
 from db.pool import Pool, connect
+from domain import errors
 from domain.base import Model
-from domain.ids import market_workflow_id
+from domain.ids import market_of_workflow, market_workflow_id
 from domain.market import Accepted, MarketState
 
 P = ParamSpec("P")
+
+_ANSWER = timedelta(seconds=20)
+"""How long a lifecycle may take to answer; without a worker it never does."""
 
 
 class CliSettings(BaseSettings):
@@ -40,7 +50,7 @@ class CliSettings(BaseSettings):
     solana_rpc_url: str | None = None
     sources_connect_to: str | None = None
     sources_ca_file: Path | None = None
-    clotho_identity: str = ""
+    clotho_identity: Annotated[str, Field(max_length=100)] = ""
 
     @property
     def identity(self) -> str:
@@ -80,22 +90,49 @@ class Context:
         """The handle of a market's lifecycle."""
         return self.temporal.get_workflow_handle(market_workflow_id(market_id))
 
+    async def state(self, market_id: UUID) -> MarketState:
+        """What a market's lifecycle says of itself, running or ended.
+
+        Raises:
+            CommandError: the market is unknown, or no worker answers.
+        """
+        try:
+            state: MarketState = await self.market(market_id).query(
+                "state", result_type=MarketState, rpc_timeout=_ANSWER
+            )
+        except RPCError as error:
+            _explain(error, market_id)
+        return state
+
+    async def states(self, query: str) -> list[MarketState]:
+        """The same of every lifecycle that a list filter finds.
+
+        Raises:
+            CommandError: one of them does not answer, so the list would be wrong.
+        """
+        found = [market_of_workflow(execution.id) async for execution in self.temporal.list_workflows(query)]
+        answers = await gather_bounded([functools.partial(self.state, market_id) for market_id in found])
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
     async def tell(self, market_id: UUID, update: str, message: Model) -> Accepted:
         """Send an update to a market's lifecycle and return its answer.
 
         Raises:
-            CommandError: the market is over, or unknown.
+            CommandError: the market is over or unknown, or no worker answers.
         """
-        handle = self.market(market_id)
         try:
-            accepted: Accepted = await handle.execute_update(update, message, result_type=Accepted)
+            accepted: Accepted = await self.market(market_id).execute_update(
+                update, message, result_type=Accepted, rpc_timeout=_ANSWER
+            )
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            raise _no_worker(market_id) from None
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            try:
-                state = await handle.query("state", result_type=MarketState)
-            except RPCError:
-                raise unknown_market(market_id) from None
+                _explain(error, market_id)
+            state = await self.state(market_id)
             raise CommandError(
                 f"The market is {state.status}, which is its end: nothing about it can be changed any more.",
                 Exit.FAILED,
@@ -103,9 +140,25 @@ class Context:
         return accepted
 
 
-def unknown_market(market_id: UUID) -> CommandError:
-    """The sentence for an id that no lifecycle has."""
-    return CommandError(f"ID: there is no market {market_id}: look ids up with `clotho market list`.", field="ID")
+def _explain(error: RPCError, market_id: UUID) -> NoReturn:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        raise unknown(f"market {market_id}") from None
+    if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
+        raise _no_worker(market_id) from None
+    raise error
+
+
+def unknown(what: str) -> CommandError:
+    """The sentence for an id that nothing has."""
+    return CommandError(f"ID: there is no {what}: look ids up with `clotho market list`.", field="ID")
+
+
+def _no_worker(market_id: UUID) -> CommandError:
+    return CommandError(
+        f"No worker answered for market {market_id} within {_ANSWER.seconds} s: see `clotho status`, or start one with"
+        " `clotho worker`.",
+        Exit.UNREACHABLE,
+    )
 
 
 @asynccontextmanager
@@ -148,18 +201,20 @@ def as_command_error(error: BaseException) -> CommandError | None:
             return error
         case WorkflowUpdateFailedError(cause=ApplicationError() as cause):
             return CommandError(_sentence(cause.message), Exit.FAILED)
+        case ApplicationError(type=errors.UNKNOWN_MARKET.type):
+            return CommandError(f"ID: {error.message}", field="ID")
+        case ApplicationError(type=errors.CHAIN_UNREACHABLE.type):
+            return CommandError(_sentence(error.message), Exit.UNREACHABLE)
         case ApplicationError():
             return CommandError(_sentence(error.message), Exit.FAILED)
-        case RPCError(status=RPCStatusCode.NOT_FOUND):
-            return CommandError("no such workflow is known to Temporal: look ids up with `clotho market list`.")
         case RPCError():
-            sentence = f"Temporal answered {error.status.name}: check it with `clotho status`."
+            sentence = f"Temporal answered {error.status.name}: check TEMPORAL_NAMESPACE and `clotho status`."
             return CommandError(sentence, Exit.UNREACHABLE)
         case RuntimeError() if "Failed client connect" in str(error):
             return CommandError(
                 "Temporal cannot be reached at TEMPORAL_ADDRESS: start it with `clotho up`.", Exit.UNREACHABLE
             )
-        case asyncpg.PostgresError() | OSError() | TimeoutError():
+        case asyncpg.PostgresError() | asyncpg.InterfaceError() | OSError() | TimeoutError():
             return CommandError(
                 f"Postgres cannot be used ({type(error).__name__}): check DATABASE_URL and `clotho status`.",
                 Exit.UNREACHABLE,

@@ -8,7 +8,7 @@ from typing import NoReturn
 import typer
 
 from cli import demo, market, parked, replay, review, stack, worker
-from cli.output import CommandError, fail
+from cli.output import CommandError, Exit, fail
 
 app = typer.Typer(
     help="Durable workflows for prediction markets, on Temporal.",
@@ -49,8 +49,8 @@ def _status_of_command() -> int:
                 return error.exit_code
             as_json = "--json" in sys.argv  # the arguments could not be parsed
             fail(CommandError(f"{sentence.rstrip('.')}: see --help.", field=_parameter(error)), as_json=as_json)
-        except typer.Abort:
-            return 1
+        except typer.Abort:  # the input ended at a question
+            fail(CommandError("Nothing was done, as the question was not answered.", Exit.FAILED), as_json=False)
         except Exception:
             # A fault of ours: shown as Python does, which here would come too late.
             sys.excepthook(*sys.exc_info())

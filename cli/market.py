@@ -9,9 +9,8 @@ from uuid import UUID
 import typer
 from pydantic import ValidationError
 from rich.panel import Panel
-from temporalio.service import RPCError, RPCStatusCode
 
-from cli.context import Context, command, connected, unknown_market
+from cli.context import command, connected
 from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table
 from cli.parked import unpark
 from cli.proposing import Refused, propose
@@ -25,6 +24,8 @@ from domain.verdict import ConditionResult
 app = typer.Typer(help="Prediction markets: propose, watch and steer them.", no_args_is_help=True)
 
 MarketId = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the market, as `clotho market list` shows it.")]
+_LONGEST_WINDOW = 365 * 86_400
+
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence; it is kept in the audit log.")]
 
 
@@ -43,7 +44,10 @@ async def propose_market(
     ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key never makes two markets.")] = None,
     dispute_window: Annotated[
-        int | None, typer.Option(min=0, help="Seconds of the dispute window, instead of the configured hours.")
+        int | None,
+        typer.Option(
+            min=0, max=_LONGEST_WINDOW, help="Seconds of the dispute window, instead of the configured hours."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,7 +110,7 @@ async def list_markets(
 async def show_market(market_id: MarketId, as_json: JsonOption = False) -> None:
     """Show all of one market: draft, rules, state of its lifecycle, resolution, audit trail."""
     async with connected() as context:
-        state = await _state(context, market_id)
+        state = await context.state(market_id)
         if state.rules_sha256 is None:
             emit({"state": state.model_dump(mode="json")}, as_json, lambda: _print_state(state))
             return
@@ -206,15 +210,6 @@ async def _tell(market_id: UUID, update: str, reason: str, as_json: bool, done: 
     async with connected() as context:
         accepted = await context.tell(market_id, update, Note(by=context.settings.identity, reason=reason))
         emit(accepted, as_json, lambda: say(f"Market {market_id} ({accepted.status}) {done}."))
-
-
-async def _state(context: Context, market_id: UUID) -> MarketState:
-    try:
-        return MarketState.model_validate(await context.market(market_id).query("state"))
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise unknown_market(market_id) from None
-        raise
 
 
 def _print_state(state: MarketState) -> None:

@@ -16,8 +16,7 @@ from rich.text import Text
 WIDTH = 100
 """Columns that every table fits in."""
 
-# In a pipe a sentence is one line, however long: what reads it cannot tell a break of ours from one of the text's.
-console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=not sys.stdout.isatty())
+console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -1,7 +1,6 @@
 """`clotho parked`: steps that wait for an operator, in place of a dead-letter queue."""
 
 import functools
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -9,7 +8,6 @@ import typer
 
 from cli.context import Context, command, connected, gather_bounded
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
-from domain.ids import market_of_workflow
 from domain.market import Accepted, MarketState, Unpark
 
 app = typer.Typer(help="Steps that used up their retries and wait for an operator.", no_args_is_help=True)
@@ -30,11 +28,7 @@ async def unpark(
 
 async def parked_states(context: Context, step: str | None) -> list[MarketState]:
     """The lifecycles with a parked step, longest parked first."""
-    calls: list[Callable[[], Awaitable[MarketState]]] = []
-    async for execution in context.temporal.list_workflows("Parked = true AND ExecutionStatus = 'Running'"):
-        market_id = market_of_workflow(execution.id)
-        calls.append(functools.partial(context.market(market_id).query, "state", result_type=MarketState))
-    states = [s for s in await gather_bounded(calls) if isinstance(s, MarketState) and s.parked is not None]
+    states = await context.states("Parked = true AND ExecutionStatus = 'Running'")
     chosen = [s for s in states if s.parked is not None and step in {None, s.parked.step}]
     return sorted(chosen, key=lambda s: s.parked.since if s.parked else s.market_id)
 

@@ -1,7 +1,7 @@
 """Proposing a market: checked, stored once, its lifecycle started once. CLI, demo and benchmarks share it."""
 
+import contextlib
 from datetime import UTC, datetime
-from typing import Literal
 from uuid import UUID
 
 from temporalio.client import Client
@@ -13,12 +13,12 @@ from temporalio.common import (
 )
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from db import proposals
+from db import markets, proposals
 from db.pool import Pool
 from domain import ids, search_attributes
 from domain.base import Model
 from domain.canonical import model_sha256
-from domain.intake import check_proposal
+from domain.intake import check_key, check_proposal
 from domain.market import WORKFLOW, Issue, MarketRequest, Proposal
 from domain.status import MarketStatus
 from domain.steps import Role
@@ -54,32 +54,36 @@ async def propose(
         temporal: where the lifecycle starts.
         pool: where the proposal is stored, before the start: a start that fails is made up for by sending it again.
         proposal: well-formed; what the door refuses is refused here.
-        key: the idempotency key; None takes the hash of the proposal.
+        key: the idempotency key, of texts and full drafts alike; None takes the hash of the proposal.
         dispute_window_seconds: instead of the configured window.
 
     Raises:
         Refused: names the fields.
     """
-    issues = check_proposal(proposal, datetime.now(UTC))
+    issues = [*check_proposal(proposal, datetime.now(UTC)), *([] if key is None else check_key(key))]
     if issues:
         raise Refused(issues)
-    origin: Literal["manual", "proposal"] = "manual" if proposal.draft else "proposal"
     key = key or model_sha256(proposal)
-    market_id = ids.market_id(origin, key)
-    new = await proposals.insert(pool, market_id, key, proposal)
-    known = not await _start(temporal, proposal, origin, market_id, dispute_window_seconds)
-    return Proposed(market_id=market_id, workflow_id=ids.market_workflow_id(market_id), known=known or not new)
+    request = MarketRequest(
+        market_id=ids.market_id("proposal", key),
+        origin="manual" if proposal.draft else "proposal",
+        dispute_window_seconds=dispute_window_seconds,
+    )
+    new = await proposals.insert(pool, request.market_id, key, proposal)
+    # Who sent it first may have died before the start. Once there is a draft there was a start, and Temporal, which
+    # forgets a lifecycle some time after its end, is not asked again.
+    if new or await markets.get_if_drafted(pool, request.market_id) is None:
+        await _start(temporal, request, proposal.text)
+    return Proposed(market_id=request.market_id, workflow_id=ids.market_workflow_id(request.market_id), known=not new)
 
 
-async def _start(
-    temporal: Client, proposal: Proposal, origin: ids.Origin, market_id: UUID, dispute_window_seconds: int | None
-) -> bool:
-    """Start the lifecycle; False when it was started before, whether it runs or has ended."""
-    try:
+async def _start(temporal: Client, request: MarketRequest, text: str) -> None:
+    """Start the lifecycle, unless it was started before."""
+    with contextlib.suppress(WorkflowAlreadyStartedError):
         await temporal.start_workflow(
             WORKFLOW,
-            MarketRequest(market_id=market_id, origin=origin, dispute_window_seconds=dispute_window_seconds),
-            id=ids.market_workflow_id(market_id),
+            request,
+            id=ids.market_workflow_id(request.market_id),
             task_queue=Role.ORCHESTRATOR.value,
             # The default would start a second run after the first has ended.
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -87,8 +91,5 @@ async def _start(
             search_attributes=TypedSearchAttributes(
                 [SearchAttributePair(search_attributes.MARKET_STATUS, MarketStatus.DRAFT.value)]
             ),
-            static_summary=proposal.text[:120],
+            static_summary=text[:120],
         )
-    except WorkflowAlreadyStartedError:
-        return False
-    return True

@@ -2,12 +2,13 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from temporalio.client import WorkflowHistory
+from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
 
-from cli.context import command, connected
+from cli.context import command, connected, unknown
 from cli.output import CommandError, Exit, JsonOption, emit, styled, table
 
 
@@ -37,7 +38,7 @@ async def replay(
             if query:
                 async for found in context.temporal.list_workflows(query):
                     handles.append(context.temporal.get_workflow_handle(found.id, run_id=found.run_id))
-            histories += [await handle.fetch_history() for handle in handles]
+            histories += [await _history(handle) for handle in handles]
     if save:
         await asyncio.to_thread(_save, histories, save)
     results = [] if save else await _replay(histories)
@@ -55,6 +56,15 @@ async def replay(
         raise CommandError(
             "A recorded history does not fit this code: guard the change with workflow.patched.", Exit.FAILED
         )
+
+
+async def _history(handle: WorkflowHandle[Any, Any]) -> WorkflowHistory:
+    try:
+        return await handle.fetch_history()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise unknown(f"workflow {handle.id}") from None
+        raise
 
 
 def _split(which: list[str]) -> tuple[list[WorkflowHistory], list[str]]:

@@ -1,8 +1,6 @@
 """`clotho review`: drafts that wait for a person."""
 
 import asyncio
-import functools
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -10,11 +8,11 @@ from uuid import UUID
 import typer
 from pydantic import ValidationError
 
-from cli.context import Context, command, connected, gather_bounded
+from cli.context import Context, command, connected
 from cli.output import CommandError, JsonOption, emit, say, table
 from db import markets
 from domain.intake import INPUT_LIMIT
-from domain.market import MarketState, RequestChanges, ReviewDecision
+from domain.market import RequestChanges, ReviewDecision
 from domain.rules import ResolutionRules
 
 app = typer.Typer(help="Drafts that wait for a reviewer's decision.", no_args_is_help=True)
@@ -28,12 +26,7 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence;
 async def list_reviews(as_json: JsonOption = False) -> None:
     """List the drafts that wait for a decision, and why each was flagged."""
     async with connected() as context:
-        query = "MarketStatus = 'pending_review' AND ExecutionStatus = 'Running'"
-        calls: list[Callable[[], Awaitable[MarketState]]] = [
-            functools.partial(context.temporal.get_workflow_handle(e.id).query, "state", result_type=MarketState)
-            async for e in context.temporal.list_workflows(query)
-        ]
-        states = [s for s in await gather_bounded(calls) if isinstance(s, MarketState)]
+        states = await context.states("MarketStatus = 'pending_review' AND ExecutionStatus = 'Running'")
 
         def show() -> None:
             rows = [(s.market_id, s.title, s.validation.reason if s.validation else "") for s in states]

@@ -1,8 +1,9 @@
 """What is refused at the door, before anything is written: the deterministic half of the safety filter."""
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
+import unicodedata
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,13 @@ from domain.source_urls import check_url
 
 INPUT_LIMIT = 256 * 1024
 """Bytes of a proposal or draft file; the longest that the models allow is far below."""
+
+EXPIRY_LIMIT = timedelta(days=36_525)
+"""How far ahead a market may end: a hundred years."""
+
+_KEY = re.compile(r"[ -~]{1,200}")
+_UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Controls, of which PostgreSQL cannot store NUL, and the overrides that turn text around for its reader."""
 
 _INJECTION = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -45,8 +53,12 @@ def parse_proposal(fields: Mapping[str, Any]) -> Proposal | list[Issue]:
 
 
 def check_proposal(proposal: Proposal, now: datetime) -> list[Issue]:
-    """Faults of a well-formed proposal: an expiry that has passed, refused sources, text that gives orders."""
+    """Faults of a well-formed proposal: an expiry out of reach, refused sources, text that hides or gives orders."""
     issues = []
+    for name, text in _texts(proposal):
+        if _UNREADABLE.search(text):
+            message = "holds a control character, so it would not read the same for everyone"
+            issues.append(Issue(code="unreadable", field=name, message=message))
     for name in ("text", "background", "criteria"):
         if any(pattern.search(_unspaced(getattr(proposal, name))) for pattern in _INJECTION):
             message = "reads as an instruction to the model; ask the question alone"
@@ -55,6 +67,9 @@ def check_proposal(proposal: Proposal, now: datetime) -> list[Issue]:
     if expiry is not None and expiry <= now:
         field = "draft.rules.expiry" if proposal.draft else "expiry"
         issues.append(Issue(code="expiry_past", field=field, message=f"{expiry.isoformat()} has passed"))
+    if proposal.expiry is not None and proposal.expiry > now + EXPIRY_LIMIT:
+        message = f"{proposal.expiry.isoformat()} is more than a hundred years ahead"
+        issues.append(Issue(code="expiry_far", field="expiry", message=message))
     if proposal.draft is not None:
         for place, source in enumerate(proposal.draft.rules.criteria.allowed_sources):
             if (why := check_url(source.url)) is not None:
@@ -63,6 +78,23 @@ def check_proposal(proposal: Proposal, now: datetime) -> list[Issue]:
     return issues
 
 
+def check_key(key: str) -> list[Issue]:
+    """Faults of an idempotency key."""
+    if _KEY.fullmatch(key):
+        return []
+    return [Issue(code="bad_field", field="key", message="must be 1 to 200 printable ASCII characters")]
+
+
+def _texts(proposal: Proposal) -> Iterator[tuple[str, str]]:
+    """The free texts; those of the rules are checked by their models."""
+    for name in ("text", "background", "criteria"):
+        yield name, getattr(proposal, name)
+    if proposal.draft is not None:
+        yield "draft.title", proposal.draft.title
+        yield "draft.description", proposal.draft.description
+
+
 def _unspaced(text: str) -> str:
-    """Without the invisible characters and the stretched white space that hide words from a filter."""
-    return " ".join(re.sub(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]", "", text).split())
+    """In plain letters, without the invisible characters and stretched white space that hide words from a filter."""
+    plain = unicodedata.normalize("NFKC", text)
+    return " ".join(re.sub(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]", "", plain).split())

@@ -21,6 +21,9 @@ NUMBER_DIGITS = 100
 EXACT = Context(prec=8 * NUMBER_DIGITS)
 """Arithmetic of rules: wide enough that sums and products of two such numbers are never rounded."""
 
+_LAST_YEAR = 9_000
+"""Of an expiry: moments are counted on from it, and the calendar ends with the year 9999."""
+
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
@@ -394,6 +397,13 @@ class ResolutionRules(Model):
     """Which source is quoted first when several answer."""
     quorum: Annotated[int, Field(ge=1, le=10)]
     """How many sources must agree on a condition that several can answer."""
+
+    @field_validator("expiry")
+    @classmethod
+    def _leaves_time(cls, expiry: datetime) -> datetime:
+        if expiry.year > _LAST_YEAR:
+            raise ValueError(f"a market that ends after the year {_LAST_YEAR} has no calendar left to be resolved in")
+        return expiry
 
     @field_validator("timezone")
     @classmethod

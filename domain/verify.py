@@ -72,7 +72,7 @@ class VerifiedRecord(Model):
 
 
 class WorkflowFacts(Model):
-    """What the lifecycle's own history says."""
+    """What the lifecycle's own history says; None where it does not say it yet."""
 
     rules_sha256: str | None
     outcome: str | None
@@ -117,7 +117,7 @@ def _checks(
     if resolution is not None:
         root = _root(evidence)
         yield _compare("evidence root: Postgres", root, resolution.evidence_root)
-        if workflow is not None:
+        if workflow is not None and (workflow.evidence_root is not None or market.status in _SETTLED):
             yield _compare("evidence root: workflow", root, workflow.evidence_root)
         if rules is not None:
             yield from _resolution(rules, evidence, resolution)
@@ -141,7 +141,7 @@ def _rules_hashes(
         yield _compare("rules hash: resolution", actual, resolution.rules_sha256)
     if record is not None:
         yield _compare("rules hash: chain", actual, record.rules_sha256)
-    if workflow is not None:
+    if workflow is not None and (workflow.rules_sha256 is not None or _on_chain(market) is not None):
         yield _compare("rules hash: workflow", actual, workflow.rules_sha256)
 
 
@@ -260,17 +260,18 @@ def _outcomes(
     workflow: WorkflowFacts | None,
 ) -> Iterator[Check]:
     """Every place has the outcome that follows from the status: what the resolution says, once it is settled."""
-    settled = resolution.outcome if resolution is not None and market.status in _SETTLED else None
-    expected = settled
+    resolved = resolution.outcome if resolution is not None else None
+    if market.status in _SETTLED and resolved is None:
+        yield _failed("outcome: resolution", "YES or NO", "none", f"the market is {market.status} without an outcome")
+    expected = resolved if market.status in _SETTLED else None
     if market.status == MarketStatus.CANCELED and (record is not None or market.outcome is not None):
         expected = "VOID"
-    if market.status in _SETTLED and settled is None:
-        yield _failed("outcome: resolution", "YES or NO", "none", f"the market is {market.status} without an outcome")
     yield _compare("outcome: Postgres", expected, market.outcome)
     if record is not None:
         yield _compare("outcome: chain", expected, record.outcome)
-    if workflow is not None:
-        yield _compare("outcome: workflow", expected, workflow.outcome)
+    # The workflow decides first: it may say already what is not settled yet.
+    if workflow is not None and (workflow.outcome is not None or expected is not None):
+        yield _compare("outcome: workflow", expected or resolved, workflow.outcome)
 
 
 def _chain(
@@ -279,9 +280,9 @@ def _chain(
     evidence: Sequence[StoredEvidence],
     record: VerifiedRecord | None,
 ) -> Iterator[Check]:
-    status = _CHAIN_STATUS.get(MarketStatus(market.status)) if market.status in set(MarketStatus) else None
+    status = _on_chain(market)
     if record is None:
-        if status is not None and (market.status != MarketStatus.CANCELED or market.outcome is not None):
+        if status is not None:
             yield _failed("chain record", status, "none", f"the market is {market.status}, but nothing is on chain")
         return
     yield _compare("status: chain", status, record.status)
@@ -290,6 +291,13 @@ def _chain(
         yield _compare("expiry: chain", rules.expiry.isoformat(), _in_zone_of(rules.expiry, record.expiry))
     root = _root(evidence) if market.status in _SETTLED else None
     yield _compare("evidence root: chain", root, record.evidence_sha256)
+
+
+def _on_chain(market: RecordedMarket) -> str | None:
+    """The status that the chain must show; None when the market need not be there."""
+    if market.status == MarketStatus.CANCELED and market.outcome is None:
+        return None
+    return next((shown for status, shown in _CHAIN_STATUS.items() if status == market.status), None)
 
 
 def _json(rules: ResolutionRules | Mapping[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from workers.clients import connect_temporal, steps_owner
 from workers.health import Check, serving
 from workers.registry import WORKFLOWS, activities_of, workflow_runner
 from workers.settings import SettingsError, WorkerSettings, load
-from workers.telemetry import configure_logging, free_port, temporal_runtime
+from workers.telemetry import StepLog, configure_logging, free_port, temporal_runtime
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """How long running steps may finish after SIGTERM; then they are cancelled and tried again elsewhere."""
@@ -43,6 +43,7 @@ async def work(roles: tuple[Role, ...], settings: WorkerSettings, stop: asyncio.
                     workflows=WORKFLOWS[role],
                     activities=activities_of(role, [owner]),
                     workflow_runner=workflow_runner(),
+                    interceptors=[StepLog()],
                     graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
                 )
             )

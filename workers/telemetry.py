@@ -3,8 +3,11 @@
 import logging
 import socket
 import sys
+import time
+from typing import Any
 
 import structlog
+from temporalio import activity, workflow
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -13,6 +16,7 @@ from temporalio.runtime import (
     TelemetryConfig,
     TelemetryFilter,
 )
+from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 
 def configure_logging(level: str) -> None:
@@ -40,8 +44,27 @@ def configure_logging(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "openai", "uvicorn.access"):
+    # As fields of the line, not in its text.
+    activity.logger.activity_info_on_message = False
+    workflow.logger.workflow_info_on_message = False
+    for noisy in ("httpx", "httpcore", "httpx2", "openai", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class StepLog(Interceptor):
+    """One log line for each step that is done, with its seconds; the SDK itself logs attempts that failed."""
+
+    def intercept_activity(self, next: ActivityInboundInterceptor) -> ActivityInboundInterceptor:
+        """Stand around every activity of the worker."""
+        return _StepLogInbound(next)
+
+
+class _StepLogInbound(ActivityInboundInterceptor):
+    async def execute_activity(self, input: ExecuteActivityInput) -> Any:
+        started = time.perf_counter()
+        result = await super().execute_activity(input)
+        activity.logger.info("step done", extra={"seconds": round(time.perf_counter() - started, 4)})
+        return result
 
 
 def free_port() -> int:

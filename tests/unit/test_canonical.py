@@ -84,7 +84,7 @@ def test_sha256_of_nothing() -> None:
     assert sha256_hex(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_rules())
 def test_a_models_hash_can_be_made_by_anyone_from_its_json(made: ResolutionRules) -> None:
     published = json.loads(made.model_dump_json(by_alias=True))

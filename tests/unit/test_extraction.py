@@ -194,7 +194,7 @@ _DAYS = st.dates(date(2026, 1, 1), date(2026, 1, 12))
 _GAPS = st.sampled_from([None, ".", "NA", "NaN", "N/A", "-", "", " "])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(_DAYS, st.integers(0, 99) | _GAPS, max_size=8), _DAYS, st.randoms())
 def test_a_series_answers_as_its_observation_says(rows: dict[date, object], on: date, random: Any) -> None:
     entries = list(rows.items())
@@ -432,7 +432,7 @@ def test_html_in_the_charset_that_it_declares(body: bytes, content_type: str) ->
     assert text_of(of) == "Zürich €"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(codec="ascii"), max_size=12), st.binary(max_size=60))
 @example("rot13", b"<p>a")
 @example("hex", b"<p>a")
@@ -544,7 +544,7 @@ _TREES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_TREES, _SELECTORS)
 def test_selectors_match_what_the_parsers_own_engine_matches(markup: str, selector: str) -> None:
     tree = LexborHTMLParser(markup)
@@ -667,7 +667,7 @@ def test_absence_says_something_only_in_the_page_that_was_promised(
     assert is_recognised(Source.model_validate(source(method="html_scrape", **part)), made, of) is recognised
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(any_documents(), st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))
 def test_text_can_always_be_stored_and_folded_again(of: Document, selector: str, path: str) -> None:
     for text in (text_of(of), text_of(of, selector=selector), text_of(of, json_path=path)):

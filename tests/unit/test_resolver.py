@@ -309,7 +309,7 @@ def test_text_conditions_rest_on_what_was_judged() -> None:
     assert resolve(made, {"fred": document(NO)}, forged).outcome == "NO", "machine conditions are never judged"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(any_rules(), any_evidence())
 def test_no_rules_and_no_documents_break_the_resolver(made: ResolutionRules, evidence: dict[str, Document]) -> None:
     verdict = resolve(made, evidence)
@@ -320,7 +320,7 @@ def test_no_rules_and_no_documents_break_the_resolver(made: ResolutionRules, evi
     assert all(len(r.detail) <= 500 and len(r.excerpt) <= 300 for r in verdict.results)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(any_rules(), any_evidence(), st.randoms())
 def test_the_order_of_conditions_sources_and_documents_does_not_matter(
     made: ResolutionRules, evidence: dict[str, Document], random: Any
@@ -342,7 +342,7 @@ def test_the_order_of_conditions_sources_and_documents_does_not_matter(
     assert evidence_root(d.sha256 for d in evidence.values()) == evidence_root(d.sha256 for d in documents.values())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.permutations([YES, NO, LATER, BROKEN]).flatmap(lambda all: st.integers(1, 3).map(lambda n: all[:n])),
     st.permutations(["fred", "ecb", "site"]),
@@ -353,7 +353,7 @@ def test_the_order_of_sources_changes_only_who_is_quoted(contents: list[object],
     assert (one.result, one.why_unknown) == (two.result, two.why_unknown)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.dates(date(2026, 1, 1), date(2026, 1, 9)), st.decimals(-9, 9, places=3)), min_size=2, max_size=9

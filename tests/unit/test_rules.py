@@ -29,7 +29,7 @@ def refusal(*must_meet: dict[str, Any], **changes: Any) -> str:
     return str(caught.value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(any_rules())
 def test_rules_survive_json_with_the_same_hash(made: ResolutionRules) -> None:
     again = ResolutionRules.model_validate_json(made.model_dump_json(by_alias=True))

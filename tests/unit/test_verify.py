@@ -227,7 +227,7 @@ def test_the_order_of_evidence_and_results_does_not_matter() -> None:
     assert with_part("resolution", results=GOOD.resolution.results[::-1]).failed() == set()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["fred", "site"]), st.data())
 def test_any_changed_byte_of_evidence_is_found(name: str, data: st.DataObject) -> None:
     body = bytearray(DOCUMENTS[name].body)
@@ -250,7 +250,7 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield path
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_changed_field_of_the_rules_is_found(data: st.DataObject) -> None:
     tampered = json.loads(json.dumps(GOOD.rules))
@@ -329,8 +329,27 @@ def test_a_market_cancelled_after_publication_is_void_everywhere() -> None:
     )
     assert void.failed() == set()
     assert void._replace(record=None).failed() == {"chain record"}
+    looked = void._replace(resolution=recorded(RULES, {}, None, "resolving").resolution)
+    assert looked.failed() == set(), "given up after looks that found nothing"
     paid = void._replace(record=GOOD.record.model_copy(update={"status": "canceled", "immutable": False}))
     assert paid.failed() == {"outcome: chain", "evidence root: chain"}
+
+
+def test_a_history_may_say_already_what_is_not_settled_yet_but_nothing_else() -> None:
+    parked = recorded(RULES, DOCUMENTS, {"announced": QUOTED}, "resolving")
+    assert parked.workflow is not None
+    assert parked._replace(workflow=parked.workflow.model_copy(update={"outcome": "YES"})).failed() == set()
+    unsaid = parked.workflow.model_copy(update={"evidence_root": None})
+    assert parked._replace(workflow=unsaid).failed() == set()
+    other = parked.workflow.model_copy(update={"outcome": "NO", "evidence_root": OTHER})
+    assert parked._replace(workflow=other).failed() == {"outcome: workflow", "evidence root: workflow"}
+    silent = WorkflowFacts(rules_sha256=None, outcome=None, evidence_root=None)
+    draft = RecordedMarket(status="draft", rules_sha256=model_sha256(RULES), outcome=None)
+    assert Market(GOOD.rules, draft, workflow=silent).failed() == set()
+    assert parked._replace(workflow=silent).failed() == {"rules hash: workflow"}
+    assert GOOD._replace(workflow=silent).failed() == {
+        "rules hash: workflow", "evidence root: workflow", "outcome: workflow"
+    }  # fmt: skip
 
 
 def test_an_abstention_is_recomputed_too() -> None:
@@ -348,7 +367,7 @@ def test_a_status_that_is_none_is_a_failed_check() -> None:
     assert "status: chain" in with_part("market", status="settled").failed()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(any_rules(), any_evidence(), st.sampled_from(["resolving", "active"]))
 def test_what_the_resolver_recorded_always_verifies(
     made: ResolutionRules, evidence: dict[str, Document], status: str
@@ -362,7 +381,7 @@ ANYTHING = (
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_no_data_breaks_verification(data: st.DataObject) -> None:
     def text() -> str:

@@ -24,7 +24,11 @@ from tests.workflows.world import Question, World, world_on
 async def world(stack: EmbeddedStack) -> AsyncIterator[World]:
     server = await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(Path(sysconfig.get_path("scripts"), "temporal")),
-        dev_server_extra_args=["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"],
+        dev_server_extra_args=[
+            "--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true",
+            # Timers are due one second late by default, which skipping time does not skip.
+            "--dynamic-config-value", 'history.timerProcessorMaxTimeShift="10ms"',
+        ],
         dev_server_log_level="error",
         search_attributes=SEARCH_ATTRIBUTES,
         data_converter=pydantic_data_converter,
@@ -34,15 +38,15 @@ async def world(stack: EmbeddedStack) -> AsyncIterator[World]:
 
 
 @pytest.fixture(scope="session")
-def _series() -> Iterator[Series]:
+def series() -> Iterator[Series]:
     """One series after the other, so that no two tests in a row ask about the same."""
     return itertools.cycle(one for one in load_series() if one.source == "fred" and len(one.observations) > 1)
 
 
 @pytest.fixture
-async def question(world: World, _series: Iterator[Series]) -> AsyncIterator[Question]:
+async def question(world: World, series: Iterator[Series]) -> AsyncIterator[Question]:
     """A question of this test's own, whose answer is not published yet."""
-    question = Question(next(_series), world.site)
+    question = Question(next(series), world.site)
     await question.withhold()
     yield question
     await question.publish()
