@@ -14,8 +14,9 @@ from w3lib.encoding import html_to_unicode
 
 from domain.text import clean
 
-MAX_TAGS = 200_000
-"""Tags that a document may have; the HTML specification on one page has about as many."""
+MAX_TAGS = 100_000
+"""Tags that a document may have: `:nth-child` over so many siblings takes seconds, and four times that with twice as
+many."""
 
 MAX_OPEN = 500
 """Elements that may be open at once, where those whose end tag may be left out do not count; browsers stop at 512."""

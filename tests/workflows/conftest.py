@@ -25,9 +25,11 @@ async def world(stack: EmbeddedStack) -> AsyncIterator[World]:
     server = await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(Path(sysconfig.get_path("scripts"), "temporal")),
         dev_server_extra_args=[
-            "--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true",
+            "--dynamic-config-value",
+            "frontend.WorkflowTimeSkippingEnabled=true",
             # Timers are due one second late by default, which skipping time does not skip.
-            "--dynamic-config-value", 'history.timerProcessorMaxTimeShift="10ms"',
+            "--dynamic-config-value",
+            'history.timerProcessorMaxTimeShift="10ms"',
         ],
         dev_server_log_level="error",
         search_attributes=SEARCH_ATTRIBUTES,

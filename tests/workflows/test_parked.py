@@ -41,6 +41,8 @@ async def test_a_source_that_is_down_parks_the_market_until_somebody_retries(wor
     assert state.parked is not None
     assert (state.parked.kind, state.parked.may_skip) == ("SourceUnreachable", False)
     assert (state.status, state.outcome) == (MarketStatus.ACTIVE, None)
+    (look,) = await market.steps(steps.COLLECT_EVIDENCE.name)
+    assert look.attempts == steps.COLLECT_EVIDENCE.timing.retry.maximum_attempts
     assert (await market.attributes())["Parked"] is True
     assert steps.COLLECT_EVIDENCE.name in await market.details()
     assert state.parked.message in await market.details()
@@ -82,13 +84,15 @@ async def test_evidence_cannot_be_skipped(world: World, question: Question) -> N
 
 
 async def test_of_many_decisions_at_once_one_is_taken(world: World, question: Question) -> None:
-    market = await parked_at_resolution(world, question)
+    async with world.failing_model():
+        market = await world.start(question.draft())
+        await market.parks(steps.VALIDATE_MARKET.name)
     answers = await asyncio.gather(
         *(market.tell("unpark", decision("retry")) for _ in range(4)), return_exceptions=True
     )
     assert sum(not isinstance(answer, BaseException) for answer in answers) == 1
-    await market.becomes(MarketStatus.RESOLVED)
-    assert len(await market.steps(steps.COLLECT_EVIDENCE.name)) == 2
+    await market.becomes(MarketStatus.ACTIVE)
+    assert len(await market.steps(steps.VALIDATE_MARKET.name)) == 2
 
 
 async def test_without_the_models_validation_a_person_decides(world: World, question: Question) -> None:

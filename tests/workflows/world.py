@@ -14,7 +14,7 @@ from solana.rpc.async_api import AsyncClient
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import TimeSkipper
 from temporalio.worker import Worker
@@ -112,9 +112,9 @@ class TextQuestion:
         )
 
 
-def text_question(site: site_control.SiteControl) -> TextQuestion:
-    """A question that is drafted and validated without anything that a person would have to decide."""
-    return TextQuestion(next(one for one in data.load_questions() if one.id == "metaculus:39771"), site)
+def text_question(site: site_control.SiteControl, question_id: str = "metaculus:39771") -> TextQuestion:
+    """A question of the data set; the default is one that no person has to decide anything about."""
+    return TextQuestion(next(one for one in data.load_questions() if one.id == question_id), site)
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,22 @@ class Step:
     """One execution of a step in a history, by the workflow's clock; `completed` is None when it did not succeed."""
 
     name: str
-    request: Any
+    request: str
+    """JSON of its input."""
+    attempts: int
     scheduled: datetime
     completed: datetime | None
 
 
 def steps_of(events: Sequence[HistoryEvent]) -> list[Step]:
-    """The steps of a history in order; `request` is the JSON of each step's input."""
+    """The steps of a history, in order."""
+    attempts = {
+        event.activity_task_started_event_attributes.scheduled_event_id: (
+            event.activity_task_started_event_attributes.attempt
+        )
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    }
     completed = {
         event.activity_task_completed_event_attributes.scheduled_event_id: _moment(event)
         for event in events
@@ -138,6 +147,7 @@ def steps_of(events: Sequence[HistoryEvent]) -> list[Step]:
         Step(
             name=scheduled.activity_type.name,
             request=scheduled.input.payloads[0].data.decode(),
+            attempts=attempts.get(event.event_id, 0),
             scheduled=_moment(event),
             completed=completed.get(event.event_id),
         )
@@ -210,12 +220,28 @@ class Market:
         """Wait for the lifecycle's end, in real time."""
         return await self._handle.result()
 
+    async def history(self) -> WorkflowHistory:
+        return await self._handle.fetch_history()
+
     async def events(self) -> Sequence[HistoryEvent]:
-        return (await self._handle.fetch_history()).events
+        return (await self.history()).events
 
     async def steps(self, name: str | None = None) -> list[Step]:
         """The executions of steps so far, of one step or of all."""
         return [step for step in steps_of(await self.events()) if name in {None, step.name}]
+
+    async def updates(self) -> list[tuple[str, bool]]:
+        """The updates that were taken, by name, and whether each was answered."""
+        events = await self.events()
+        answered = {event.workflow_execution_update_completed_event_attributes.accepted_event_id for event in events}
+        return [
+            (
+                event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name,
+                event.event_id in answered,
+            )
+            for event in events
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+        ]
 
     async def attributes(self) -> dict[str, Any]:
         """The search attributes by name."""

@@ -1,0 +1,118 @@
+"""The same cause never makes two markets, however often and however much at once it is sent."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.service import RPCError, RPCStatusCode
+
+from cli.proposing import Proposed, propose
+from domain.ids import market_workflow_id
+from domain.market import Proposal
+from tests.conftest import WorkerProcess
+from tests.drafts import draft
+from tests.operator import Operator
+from tests.support import eventually
+
+NEXT_YEAR = datetime.now(UTC).year + 1
+TEXT = f"Will the effective federal funds rate have increased by {NEXT_YEAR}-03-31 as compared to {NEXT_YEAR}-01-15?"
+OTHER_TEXT = f"Will the effective federal funds rate have increased by {NEXT_YEAR}-06-30 as compared to {NEXT_YEAR}-02-15?"
+SOURCE = "Resolves to the value found at https://fred.stlouisfed.org/series/DFF once the data is published."
+
+
+def proposal(text: str = TEXT) -> Proposal:
+    return Proposal(text=text, criteria=SOURCE, proposer="test")
+
+
+async def stored(operator: Operator, key: str) -> list[tuple[UUID, str]]:
+    """Id and text of every proposal with the key."""
+    rows = await operator.pool.fetch("SELECT market_id, proposal FROM proposals WHERE idempotency_key = $1", key)
+    return [(row["market_id"], row["proposal"]["text"]) for row in rows]
+
+
+async def markets_of(operator: Operator, *texts: str) -> int:
+    count: int = await operator.pool.fetchval(
+        "SELECT count(*) FROM markets JOIN proposals ON proposals.market_id = markets.id"
+        " WHERE proposal ->> 'text' = ANY($1)",
+        texts,
+    )
+    return count
+
+
+async def test_sixty_senders_make_one_market(operator: Operator, worker: WorkerProcess) -> None:
+    key = "sixty-senders"
+    command = ("market", "propose", TEXT, "--criteria", SOURCE, "--key", key, "--json")
+    commands = [asyncio.create_task(operator.clotho(*command)) for _ in range(8)]
+    sent = await asyncio.gather(*(propose(operator.temporal, operator.pool, proposal(), key=key) for _ in range(52)))
+    answers = await asyncio.gather(*commands)
+    assert all(answer.code == 0 for answer in answers)
+    sent += [Proposed.model_validate(answer.data) for answer in answers]
+    (market_id,) = {one.market_id for one in sent}
+    assert [one.known for one in sent].count(False) == 1
+
+    await operator.becomes(market_id, "active")
+    assert await stored(operator, key) == [(market_id, TEXT)]
+    assert await markets_of(operator, TEXT) == 1
+    assert await operator.runs(market_id) == 1
+
+    # Of texts with the same key the first one stays, whether text or full draft.
+    for other in (proposal(OTHER_TEXT), Proposal(text=OTHER_TEXT, draft=draft(), proposer="test")):
+        again = await propose(operator.temporal, operator.pool, other, key=key)
+        assert (again.market_id, again.known) == (market_id, True)
+    assert await stored(operator, key) == [(market_id, TEXT)]
+
+    # And after the end nothing begins again.
+    await operator.clotho("market", "cancel", str(market_id), "--reason", "the test needs its end")
+    (end,) = await operator.ends([market_id])
+    assert (end.status, end.outcome) == ("canceled", "VOID")
+    answer = await operator.clotho(*command)
+    assert (answer.code, answer.data["market_id"], answer.data["known"]) == (0, str(market_id), True)
+    assert await operator.runs(market_id) == 1
+    assert await markets_of(operator, TEXT, OTHER_TEXT) == 1
+    assert len(await operator.records(market_id)) == 1
+    assert await operator.purposes(market_id) == [("publish", "landed"), ("cancel", "landed")]
+
+
+async def test_a_sender_that_died_before_the_start_is_made_up_for(operator: Operator, worker: WorkerProcess) -> None:
+    class Died(Exception):
+        pass
+
+    class Dying:
+        async def start_workflow(self, *_: object, **__: object) -> None:
+            raise Died
+
+    key = "died-before-the-start"
+    with pytest.raises(Died):
+        await propose(Dying(), operator.pool, proposal(OTHER_TEXT), key=key)  # type: ignore[arg-type]
+    sent = await propose(operator.temporal, operator.pool, proposal(TEXT), key=key)
+    assert sent.known
+    state = await operator.shows(sent.market_id, lambda state: state.expiry is not None, "is drafted")
+    assert await stored(operator, key) == [(sent.market_id, OTHER_TEXT)]
+    assert "06-30" in state.title
+    await operator.clotho("market", "cancel", str(sent.market_id), "--reason", "the test is over")
+    await operator.ends([sent.market_id])
+
+
+async def test_what_temporal_has_forgotten_does_not_begin_again(operator: Operator, worker: WorkerProcess) -> None:
+    sent = await propose(operator.temporal, operator.pool, proposal(), key="forgotten")
+    await operator.becomes(sent.market_id, "active")
+    await operator.clotho("market", "cancel", str(sent.market_id), "--reason", "the test needs its end")
+    await operator.ends([sent.market_id])
+    execution = WorkflowExecution(workflow_id=market_workflow_id(sent.market_id))
+    request = DeleteWorkflowExecutionRequest(namespace=operator.temporal.namespace, workflow_execution=execution)
+    await operator.temporal.workflow_service.delete_workflow_execution(request)
+
+    async def forgotten() -> bool:
+        try:
+            await operator.lifecycle(sent.market_id).describe(rpc_timeout=timedelta(seconds=5))
+        except RPCError as error:
+            return error.status is RPCStatusCode.NOT_FOUND
+        return False
+
+    await eventually(forgotten, "the end of Temporal's memory of the market")
+    again = await propose(operator.temporal, operator.pool, proposal(), key="forgotten")
+    assert (again.market_id, again.known) == (sent.market_id, True)
+    assert await forgotten()
