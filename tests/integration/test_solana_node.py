@@ -14,7 +14,7 @@ from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Processed
 from solana.rpc.core import RPCException
 from solana.rpc.models import TokenAccountOpts, TxOpts
-from solana_node_process import (
+from tests.integration.solana_node_process import (
     FEE,
     FIELDS,
     NAME,

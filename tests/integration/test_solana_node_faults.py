@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from solana_node_process import SOL, STILL, Node, RpcFailure, create_token, end_of, launch, running
+from tests.integration.solana_node_process import SOL, STILL, Node, RpcFailure, create_token, end_of, launch, running
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey

@@ -7,13 +7,14 @@ live. `--fingerprints` leaves the histories alone.
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from deploy.local.temporary import temporary_stack
-from tests.replay.histories import FINGERPRINTS, fingerprint, release_folder, store
+from tests.replay.histories import FINGERPRINTS, fingerprint, readable, release_folder, store
 from tests.replay.stories import REAL, tell
 from tests.workflows.world import world_on
 
@@ -32,6 +33,9 @@ async def record(*, histories: bool) -> None:
                 told = await tell(world, REAL)
         finally:
             await stack.supervisor.stop()
+    for name, value in stack.environment.items():
+        if name.endswith(("_SECRET", "_KEY", "_URL")) and any(value in readable(told[story].events) for story in told):
+            raise RuntimeError(f"{name} stands in a history, where no secret may be: nothing was stored")
     FINGERPRINTS.mkdir(exist_ok=True)
     for story, history in told.items():
         (FINGERPRINTS / f"{story}.txt").write_text(fingerprint(history.events), "utf-8")
@@ -45,6 +49,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.replay.record", description=__doc__)
     parser.add_argument("--fingerprints", action="store_true", help="only the fingerprints")
+    logging.getLogger("temporalio").setLevel(logging.ERROR)  # the story of a failing source is no news here
     asyncio.run(record(histories=not parser.parse_args().fingerprints))
 
 

@@ -1,5 +1,6 @@
 """What tests of whole lifecycles share: workers in this process, markets about real series, faults of each part."""
 
+import sysconfig
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import TimeSkipper
+from temporalio.testing import TimeSkipper, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.market_chain import ChainRecord
@@ -32,6 +34,7 @@ from deploy.local.source_site.control import Embargo, Fault, Release
 from domain.ids import market_workflow_id
 from domain.market import Accepted, MarketDraft, MarketEnd, MarketState, Proposal
 from domain.rules import ResolutionRules
+from domain.search_attributes import SEARCH_ATTRIBUTES
 from domain.status import MarketStatus
 from domain.steps import Role
 from tests.drafts import draft, fred_rules
@@ -346,3 +349,25 @@ async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator
             )
             await resources.enter_async_context(worker)
         yield World(client, pool, chain, site, settings)
+
+
+@asynccontextmanager
+async def world_in_skipped_time(environment: dict[str, str]) -> AsyncIterator[World]:
+    """The same on a Temporal server of its own, where each market has a clock that `skip` and `end` move.
+
+    Steps run in real time, while the market's clock goes as fast as the real one; chain and source site know of no
+    skipped time at all.
+    """
+    server = await WorkflowEnvironment.start_local(
+        dev_server_existing_path=str(Path(sysconfig.get_path("scripts"), "temporal")),
+        dev_server_extra_args=[
+            "--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true",
+            # By default timers may be one second late, and that second cannot be skipped.
+            "--dynamic-config-value", 'history.timerProcessorMaxTimeShift="10ms"',
+        ],
+        dev_server_log_level="error",
+        search_attributes=SEARCH_ATTRIBUTES,
+        data_converter=pydantic_data_converter,
+    )  # fmt: skip
+    async with server, world_on(server.client, environment) as world:
+        yield world
