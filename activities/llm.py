@@ -183,7 +183,7 @@ class LlmSteps:
             judged = await asyncio.gather(
                 *(self._judge(c, rules, documents, market.ai_version, threshold) for c in rules.text_conditions)
             )
-        verdict = resolve(rules, documents, {result.condition: result for result in judged})
+            verdict = await asyncio.to_thread(resolve, rules, documents, {r.condition: r for r in judged})
         resolution = Resolution(
             outcome=verdict.outcome,
             abstention=verdict.abstention,

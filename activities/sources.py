@@ -53,13 +53,14 @@ class SourceSteps:
                 _each([s for s in rules.criteria.allowed_sources if s.name in read], self._fetcher.get),
                 _each(others, self._fetcher.reachable),
             )
-        documents = {name: result for name, result in fetched.items() if isinstance(result, Fetched)}
+            documents = {name: as_document(r) for name, r in fetched.items() if isinstance(r, Fetched)}
+            # In a thread: a large document takes seconds, and heartbeats must go on.
+            findings = await asyncio.to_thread(rehearse, rules, documents, datetime.now(UTC))
         unreachable = tuple(
             Issue(code="source_unreachable", field=f"allowed_sources.{name}.url", message=error.message[:300])
             for name, error in [*fetched.items(), *reached.items()]
             if isinstance(error, ApplicationError)
         )
-        findings = rehearse(rules, {n: as_document(d) for n, d in documents.items()}, datetime.now(UTC))
         return Rehearsal(blocking=(*unreachable, *findings.blocking), notes=findings.notes)
 
     @implements(steps.COLLECT_EVIDENCE)
@@ -81,13 +82,13 @@ class SourceSteps:
             expiry = f"{rules.expiry:%Y-%m-%d %H:%M:%S %Z}"
             raise errors.failure(errors.ILLEGAL_MOVE, f"a market that expires at {expiry} cannot be resolved before")
         async with heartbeating():
-            fetched = await _each(rules.criteria.allowed_sources, self._fetcher.get)
-        documents: dict[str, Fetched] = {}
-        for name, result in fetched.items():
-            if isinstance(result, ApplicationError):
-                raise result
-            documents[name] = result
-        verdict = resolve(rules, {name: as_document(document) for name, document in documents.items()})
+            fetched: dict[str, Fetched] = {}
+            for name, answer in (await _each(rules.criteria.allowed_sources, self._fetcher.get)).items():
+                if isinstance(answer, ApplicationError):
+                    raise answer
+                fetched[name] = answer
+            documents = {name: as_document(answer) for name, answer in fetched.items()}
+            verdict = await asyncio.to_thread(resolve, rules, documents)
         root = evidence_root(document.sha256 for document in documents.values())
         resolution = Resolution(
             outcome=verdict.outcome,
@@ -99,15 +100,15 @@ class SourceSteps:
 
         async def record(connection: Connection) -> None:
             await markets.move(connection, request.market_id, MarketStatus.RESOLVING)
-            for name, document in sorted(documents.items()):
+            for name, answer in sorted(fetched.items()):
                 await evidence.store(
                     connection,
                     request.market_id,
                     request.look,
                     name,
-                    document.url,
-                    as_document(document),
-                    document.fetched_at,
+                    answer.url,
+                    documents[name],
+                    answer.fetched_at,
                 )
             await evidence.record_resolution(
                 connection, request.market_id, request.look, request.rules_sha256, verdict, root

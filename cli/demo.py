@@ -23,7 +23,6 @@ from cli.output import CommandError, Exit, JsonOption, console, emit, styled
 from cli.parked import parked_states, unpark
 from cli.proposing import propose
 from cli.stack import ensure_up
-from cli.verification import verification_of
 from db import markets
 from deploy.local import site_control
 from deploy.local.data import Question, Series, asked, load_questions, load_series, truth
@@ -271,6 +270,9 @@ async def _retry_parked(context: Context, cases: list[Case], site: site_control.
 
 
 async def _verify(context: Context, case: Case) -> None:
+    # Only this command pays for loading the chain's client.
+    from cli.verification import verification_of
+
     if case.market_id is not None and case.status is MarketStatus.FINALIZED:
         case.verified = all(check.ok for check in await verification_of(context, case.market_id))
 

@@ -14,7 +14,6 @@ from cli.context import command, connected
 from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table
 from cli.parked import unpark
 from cli.proposing import Refused, propose
-from cli.verification import verification_of
 from db import audit, evidence, markets
 from domain.intake import INPUT_LIMIT, parse_proposal
 from domain.market import Category, MarketDraft, MarketState, Note
@@ -182,6 +181,9 @@ async def verify(market_id: MarketId, as_json: JsonOption = False) -> None:
 
     Prints one line for each check. Exit status 1 when any of them fails.
     """
+    # Only this command pays for loading the chain's client.
+    from cli.verification import verification_of
+
     async with connected() as context:
         checks = await verification_of(context, market_id)
 

@@ -73,13 +73,9 @@ CHAIN_CONFLICT = Kind(
 CHAIN_REJECTED = Kind(
     "ChainRejected", False, Acts.OPERATOR, "read the program's error, correct its cause, then `clotho parked retry`"
 )
-CHAIN_UNFUNDED = Kind(
-    "ChainUnfunded", False, Acts.OPERATOR, "fund the wallet named, then `clotho parked retry`"
-)
+CHAIN_UNFUNDED = Kind("ChainUnfunded", False, Acts.OPERATOR, "fund the wallet named, then `clotho parked retry`")
 
-REFUSED = Kind(
-    "Refused", False, Acts.REVIEWER, "look at it with `clotho market show` and decide again", benign=True
-)
+REFUSED = Kind("Refused", False, Acts.REVIEWER, "look at it with `clotho market show` and decide again", benign=True)
 ABORTED = Kind("Aborted", False, Acts.NOBODY, "nothing: an operator decided so", benign=True)
 
 CATALOGUE: dict[str, Kind] = {

@@ -6,7 +6,17 @@ A broken path, selector or pattern, a value of the wrong type, an expiry that ha
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from domain.extraction import Document, Missing, NotExtracted, check_reading, check_regex, extract, latest
+from domain.extraction import (
+    Document,
+    Missing,
+    NotExtracted,
+    check_reading,
+    check_regex,
+    extract,
+    extract_any,
+    is_recognised,
+    latest,
+)
 from domain.market import Issue, Rehearsal
 from domain.resolver import resolve
 from domain.rules import MachineCondition, Op, Reading, ResolutionRules
@@ -47,11 +57,19 @@ def _try_reading(
     document = documents.get(reading.source)
     if document is None:
         return None
-    read = extract(reading, document, rules.observation.counts, rules.timezone)
-    if isinstance(read, NotExtracted) and read.why is Missing.NOT_PUBLISHED:
-        # The value asked for is still to come, so a value that is there stands in for it.
-        read = latest(reading, document, rules.timezone)
-    if isinstance(read, NotExtracted) and not (op is Op.EXISTS and read.why is Missing.NOT_FOUND):
+    if op is Op.EXISTS:
+        # That nothing is there yet is an answer, when the page is the one that the rules expect.
+        read = extract_any(reading, document, rules.observation.counts, rules.timezone)
+        if isinstance(read, NotExtracted) and is_recognised(rules.source(reading.source), reading, document):
+            return None
+    else:
+        read = extract(reading, document, rules.observation.counts, rules.timezone)
+        if isinstance(read, NotExtracted) and read.why is Missing.NOT_PUBLISHED:
+            if reading.on is None:
+                return None
+            # The value asked for is still to come, so the last one that is there stands in for it.
+            read = latest(reading, document, rules.timezone)
+    if isinstance(read, NotExtracted):
         code = "wrong_type" if read.why is Missing.WRONG_TYPE else "not_extracted"
         return _issue(code, field, f"source {reading.source}: {read.detail}")
     return None
