@@ -44,7 +44,9 @@ def rehearse(rules: ResolutionRules, documents: Mapping[str, Document], now: dat
             if issue is not None:
                 blocking.append(issue)
     notes: list[Issue] = []
-    if not blocking and not rules.text_conditions and resolve(rules, documents).outcome is not None:
+    # What a page says today may change until expiry; values of past dates do not.
+    dated = all(reading.on for condition in rules.resolver_program for _, reading in _readings(condition))
+    if not blocking and not rules.text_conditions and dated and resolve(rules, documents).outcome is not None:
         notes.append(_issue("already_known", "exact_question", "the sources answer the question today already"))
     return Rehearsal(blocking=tuple(blocking), notes=tuple(notes))
 
