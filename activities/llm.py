@@ -302,8 +302,13 @@ def count_votes(
         for vote in votes
         if vote.source not in asked or not quotes(documents[vote.source], rules.source(vote.source), vote.quotation)
     ]
-    if len(results) > 1 or unquoted or min(vote.confidence for vote in votes) < threshold:
-        why = "quotations are not in the evidence" if unquoted else "judgements disagree or are not confident"
+    doubts = {
+        "judgements disagree": len(results) > 1,
+        "quotations are not in the evidence": bool(unquoted),
+        "judgements are not confident": min(vote.confidence for vote in votes) < threshold,
+    }
+    why = next((doubt for doubt, raised in doubts.items() if raised), None)
+    if why is not None:
         counts = ", ".join(f"{vote.result}" for vote in votes)
         return ConditionResult(
             condition=condition.id,

@@ -1,11 +1,13 @@
 """One call to the model: rendered prompt in, validated answer out, paid for once."""
 
 import time
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import openai
-from openai.types.chat import ChatCompletionMessageParam, ParsedChatCompletion
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
 from pydantic import ValidationError
 from temporalio.exceptions import ApplicationError
 
@@ -17,6 +19,17 @@ from domain.canonical import canonical_json, sha256_hex
 from prompts.loader import load
 
 A = TypeVar("A", bound=Model)
+
+
+@dataclass(frozen=True)
+class _Answered(Generic[A]):
+    """An answer with its price: the tokens of what had to be repaired are paid for too."""
+
+    answer: A
+    model: str
+    request_id: str | None
+    input_tokens: int
+    output_tokens: int
 
 
 class LlmClient:
@@ -51,12 +64,7 @@ class LlmClient:
         if cached is not None:
             return answer_type.model_validate(cached)
         started = time.perf_counter()
-        completion = await self._complete(model, prompt.max_tokens, messages, answer_type)
-        answer = completion.choices[0].message.parsed
-        if answer is None:
-            raise errors.failure(errors.LLM_BAD_OUTPUT, f"the model refused to answer the {prompt_type} prompt")
-        used = completion.usage
-        tokens = (used.prompt_tokens, used.completion_tokens) if used else (0, 0)
+        answered = await self._answer(model, prompt.max_tokens, messages, answer_type)
         await llm_calls.record(
             self._pool,
             llm_calls.LlmCall(
@@ -64,25 +72,26 @@ class LlmClient:
                 prompt_type=prompt_type,
                 prompt_sha256=prompt.sha256,
                 input_sha256=input_sha256,
-                model=completion.model,
-                request_id=completion._request_id,
-                answer=answer.model_dump(mode="json", by_alias=True),
-                input_tokens=tokens[0],
-                output_tokens=tokens[1],
-                cost_usd=model.cost(*tokens),
+                model=answered.model,
+                request_id=answered.request_id,
+                answer=answered.answer.model_dump(mode="json", by_alias=True),
+                input_tokens=answered.input_tokens,
+                output_tokens=answered.output_tokens,
+                cost_usd=model.cost(answered.input_tokens, answered.output_tokens),
                 latency_ms=round((time.perf_counter() - started) * 1000),
             ),
         )
-        return answer
+        return answered.answer
 
-    async def _complete(
+    async def _answer(
         self, model: ai.ModelConfig, max_tokens: int, messages: list[ChatCompletionMessageParam], answer_type: type[A]
-    ) -> ParsedChatCompletion[A]:
-        """One completion; an answer that does not fit the schema gets one chance of repair."""
+    ) -> _Answered[A]:
+        """The answer; one that does not fit the schema gets one chance of repair."""
         repair: list[ChatCompletionMessageParam] = []
+        used: list[CompletionUsage] = []
         while True:
             try:
-                return await self._client.chat.completions.parse(
+                response = await self._client.chat.completions.with_raw_response.parse(
                     model=model.name,
                     messages=[*messages, *repair],
                     response_format=answer_type,
@@ -90,14 +99,31 @@ class LlmClient:
                     max_tokens=min(max_tokens, model.max_tokens),
                     timeout=model.timeout,
                 )
+                # From the raw response: parsing raises when the content breaks the schema.
+                if usage := ChatCompletion.construct(**response.http_response.json()).usage:
+                    used.append(usage)
+                completion = response.parse()
+                message = completion.choices[0].message
             except ValidationError as error:
                 faults = _faults(error)
-                if repair:
-                    raise errors.failure(errors.LLM_BAD_OUTPUT, f"the answer breaks its schema: {faults}") from None
-                order = f"Your answer broke the schema: {faults}. Answer again, by the schema."
-                repair = [{"role": "user", "content": order}]
-            except (openai.OpenAIError, ValueError) as error:
+            except (openai.OpenAIError, ValueError, TypeError, IndexError) as error:
                 raise _failure(error) from None
+            else:
+                if message.parsed is not None:
+                    return _Answered(
+                        message.parsed,
+                        completion.model,
+                        response.request_id,
+                        sum(usage.prompt_tokens for usage in used),
+                        sum(usage.completion_tokens for usage in used),
+                    )
+                if message.refusal:
+                    raise errors.failure(errors.LLM_REFUSED, f"the model refused to answer: {message.refusal[:200]}")
+                faults = "it is empty"
+            if repair:
+                raise errors.failure(errors.LLM_BAD_OUTPUT, f"the answer breaks its schema: {faults}")
+            order = f"Your answer broke the schema: {faults}. Answer again, by the schema."
+            repair = [{"role": "user", "content": order}]
 
 
 def _faults(error: ValidationError) -> str:

@@ -42,7 +42,7 @@ _ANSWER = timedelta(seconds=20)
 class CliSettings(BaseSettings):
     """What the command line reads, from the environment first, then from the env file that `clotho up` writes."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: SecretStr
     temporal_address: str = "127.0.0.1:7233"
@@ -74,7 +74,7 @@ def settings() -> CliSettings:
     except ValidationError as error:
         name = str(error.errors()[0]["loc"][0]).upper()
         raise CommandError(
-            f"{name} is missing or bad: start the embedded stack with `clotho up`, or set it as in .env.example"
+            f"{name} is missing or bad: start the embedded stack with `clotho up`, or set it as in .env.example."
         ) from None
 
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import demo, market, parked, replay, review, stack, worker
+from cli import audit, demo, market, parked, replay, review, stack, worker
 from cli.output import CommandError, Exit, fail
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("worker")(worker.worker)
 app.add_typer(market.app, name="market")
 app.add_typer(review.app, name="review")
 app.add_typer(parked.app, name="parked")
+app.add_typer(audit.app, name="audit")
 app.command("replay")(replay.replay)
 
 

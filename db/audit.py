@@ -1,42 +1,63 @@
-"""The audit log: one entry for every change of state, written in the transaction of its effect."""
+"""The audit log: one entry for every change of state, written in the transaction of its effect, and hash-chained."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from db.pool import Connection, Pool
-from domain.base import Model
-
-
-class AuditEntry(Model):
-    """One entry as stored."""
-
-    id: int
-    action: str
-    entity_type: str
-    entity_id: str
-    actor: str
-    details: dict[str, Any]
-    created_at: datetime
+from domain.audit import AuditEntry, AuditHead, entry_after
 
 
 async def append(
     connection: Connection, action: str, entity_type: str, entity_id: str, actor: str, details: Mapping[str, Any]
 ) -> None:
-    """Add an entry. `details` is JSON of short values: ids, hashes, reasons; never personal data."""
+    """Add an entry. `details` is JSON of short values: ids, hashes, reasons; never personal data.
+
+    Call it last in a transaction: from here until the commit no other transaction can add its entry.
+    """
+    row = await connection.fetchrow("SELECT entries, sha256 FROM audit_head FOR UPDATE")
+    assert row is not None, "the migration made the head"
+    now: datetime = await connection.fetchval("SELECT clock_timestamp()")
+    entry = entry_after(
+        AuditHead(entries=row["entries"], sha256=row["sha256"]),
+        action=action,
+        entity_type=entity_type,
+        entity_id=entity_id,
+        actor=actor,
+        details=dict(details),
+        created_at=now,
+    )
+    fields = entry.model_dump()
     await connection.execute(
-        "INSERT INTO audit_logs (action, entity_type, entity_id, actor, details) VALUES ($1, $2, $3, $4, $5)",
-        action,
+        f"INSERT INTO audit_logs ({', '.join(fields)})"  # noqa: S608 - the model's own field names
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        *fields.values(),
+    )
+    await connection.execute("UPDATE audit_head SET entries = $1, sha256 = $2", entry.id, entry.sha256)
+
+
+async def head(connection: Connection | Pool) -> AuditHead:
+    """How many entries there are, and the hash of the last."""
+    row = await connection.fetchrow("SELECT entries, sha256 FROM audit_head")
+    assert row is not None, "the migration made the head"
+    return AuditHead(entries=row["entries"], sha256=row["sha256"])
+
+
+async def entries(
+    connection: Connection | Pool, entity_type: str | None = None, entity_id: str | None = None, *, last: int = 1_000
+) -> list[AuditEntry]:
+    """The last entries about one thing (None: about anything), oldest first."""
+    rows = await connection.fetch(
+        "SELECT * FROM (SELECT * FROM audit_logs WHERE ($1::text IS NULL OR entity_type = $1)"
+        " AND ($2::text IS NULL OR entity_id = $2) ORDER BY id DESC LIMIT $3) newest ORDER BY id",
         entity_type,
         entity_id,
-        actor,
-        dict(details),
-    )
-
-
-async def entries(connection: Connection | Pool, entity_type: str, entity_id: str) -> list[AuditEntry]:
-    """All entries about one thing, oldest first."""
-    rows = await connection.fetch(
-        "SELECT * FROM audit_logs WHERE entity_type = $1 AND entity_id = $2 ORDER BY id", entity_type, entity_id
+        last,
     )
     return [AuditEntry.model_validate(dict(row)) for row in rows]
+
+
+async def every(connection: Connection) -> AsyncIterator[AuditEntry]:
+    """All entries in order of their ids, a few at a time; within a transaction."""
+    async for row in connection.cursor("SELECT * FROM audit_logs ORDER BY id", prefetch=500):
+        yield AuditEntry.model_validate(dict(row))

@@ -26,11 +26,11 @@ class Database:
 
     def __init__(self, stack: Stack) -> None:
         self.url = stack.postgres.url
-        self._superuser_url = stack.postgres.superuser_url()
+        self.superuser_url = stack.postgres.superuser_url
 
     async def execute(self, statement: str) -> None:
         """Run one statement as the cluster's owner."""
-        connection = await asyncpg.connect(self._superuser_url, timeout=5)
+        connection = await asyncpg.connect(self.superuser_url(), timeout=5)
         try:
             await connection.execute(statement)
         finally:
@@ -62,6 +62,12 @@ async def database_url(_database: Database) -> AsyncIterator[str]:
     await _database.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER clotho")
     yield _database.url(name)
     await _database.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def superuser_url(_database: Database, database_url: str) -> str:
+    """The test's own database, for the cluster's owner: whoever got hold of the server itself."""
+    return _database.superuser_url(database_url.rpartition("/")[2])
 
 
 class WorkerProcess:

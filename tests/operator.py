@@ -1,10 +1,11 @@
 """What an operator has at hand while the stack runs: the command line, real questions, and the faults of the world."""
 
 import asyncio
+import base64
 import json
 import os
 import sysconfig
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,6 @@ from db.pool import Pool, connect
 from deploy.local import site_control
 from deploy.local.data import asked, load_questions, load_series, truth
 from deploy.local.source_site.control import Embargo
-from domain.base import Model
 from domain.ids import market_workflow_id
 from domain.market import MarketEnd, MarketState, Proposal
 from tests.conftest import EmbeddedStack
@@ -242,8 +242,6 @@ class Operator:
 
 def base64_bytes(data: list[str]) -> bytes:
     """The bytes of an account as an RPC node writes them."""
-    import base64
-
     return base64.b64decode(data[0])
 
 

@@ -152,16 +152,37 @@ CREATE TABLE llm_calls (
 );
 COMMENT ON TABLE llm_calls IS 'every answer that was paid for, and the cache that makes a repeated attempt free';
 
+-- Append-only and hash-chained: each entry's hash covers the one before it, and audit_head the last one, so that a
+-- removed, edited or moved entry is found. Ids have no gaps.
 CREATE TABLE audit_logs (
-    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    action      text NOT NULL,
-    entity_type text NOT NULL,
-    entity_id   text NOT NULL,
-    actor       text NOT NULL,
-    details     jsonb NOT NULL,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    id              bigint PRIMARY KEY CHECK (id >= 1),
+    action          text NOT NULL,
+    entity_type     text NOT NULL,
+    entity_id       text NOT NULL,
+    actor           text NOT NULL,
+    details         jsonb NOT NULL,
+    created_at      timestamptz NOT NULL,
+    previous_sha256 text NOT NULL CHECK (previous_sha256 ~ '^[0-9a-f]{64}$'),
+    sha256          text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$')
 );
 CREATE INDEX audit_logs_by_entity ON audit_logs (entity_type, entity_id, id);
+
+CREATE TABLE audit_head (
+    single  boolean PRIMARY KEY DEFAULT true CHECK (single),
+    entries bigint NOT NULL,
+    sha256  text NOT NULL CHECK (sha256 ~ '^[0-9a-f]{64}$')
+);
+INSERT INTO audit_head (entries, sha256) VALUES (0, repeat('0', 64));
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'audit_logs is append-only: % is refused', TG_OP;
+END
+$$;
+CREATE TRIGGER audit_logs_append_only BEFORE UPDATE OR DELETE ON audit_logs
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER audit_logs_no_truncate BEFORE TRUNCATE ON audit_logs
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TABLE ai_config (
     key        text PRIMARY KEY,

@@ -122,13 +122,13 @@ FILES = {
     "no time zone of this world": (draft_with(rules__timezone="Mars/Olympus"), "draft.rules.timezone"),
     "a wait that is never over": (draft_with(rules__not_yet_published__give_up_after=10**12), "give_up_after"),
     "a past expiry in a draft": (draft_with(rules__expiry="2024-01-31T18:00:00Z"), "draft.rules.expiry"),
-    "a draft's expiry at the end of the calendar": (draft_with(rules__expiry="9999-12-31T00:00:00Z"), "draft.rules.expiry"),
+    "an expiry that leaves no time": (draft_with(rules__expiry="9999-12-31T00:00:00Z"), "draft.rules.expiry"),
     "a source over plain HTTP": (draft_with(**{URL: "http://api.stlouisfed.org/x"}), URL_FIELD),
     **{
         f"a source at {host}": (draft_with(**{URL: f"https://{host}/x"}), URL_FIELD)
         for host in (
             "127.0.0.1", "10.0.0.8", "[::1]", "[::ffff:10.0.0.8]", "2130706433", "0x7f000001", "127.1", "localhost",
-            "metadata.internal", "169.254.169.254", "bit.ly", "tinyurl.com", "user:word@example.com", "example.com:8443",
+            "metadata.internal", "169.254.169.254", "bit.ly", "tinyurl.com", "me:word@example.com", "example.com:8443",
         )
     },
 }  # fmt: skip

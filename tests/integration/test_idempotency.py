@@ -18,8 +18,8 @@ from tests.operator import Operator
 from tests.support import eventually
 
 NEXT_YEAR = datetime.now(UTC).year + 1
-TEXT = f"Will the effective federal funds rate have increased by {NEXT_YEAR}-03-31 as compared to {NEXT_YEAR}-01-15?"
-OTHER_TEXT = f"Will the effective federal funds rate have increased by {NEXT_YEAR}-06-30 as compared to {NEXT_YEAR}-02-15?"
+TEXT = f"Will the federal funds rate have increased by {NEXT_YEAR}-03-31 as compared to {NEXT_YEAR}-01-15?"
+OTHER_TEXT = f"Will the federal funds rate have increased by {NEXT_YEAR}-06-30 as compared to {NEXT_YEAR}-02-15?"
 SOURCE = "Resolves to the value found at https://fred.stlouisfed.org/series/DFF once the data is published."
 
 

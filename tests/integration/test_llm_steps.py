@@ -34,11 +34,15 @@ async def steps(operator: Operator) -> AsyncIterator[LlmSteps]:
 
 @pytest.fixture
 async def market_id(operator: Operator) -> UUID:
-    """A market that is only proposed; its question is like no other, so that no earlier answer fits."""
-    key = uuid4().hex
-    id = uuid4()
+    """A market that is only proposed."""
+    return await new_market(operator)
+
+
+async def new_market(operator: Operator) -> UUID:
+    """Propose a question like no other, so that no earlier answer fits."""
+    id, key = uuid4(), uuid4().hex
     asked = Proposal(text=QUESTION, background=f"Asked under {key}.", criteria=SOURCE, proposer="test")
-    assert await proposals.insert(operator.pool, id, key, asked)
+    await proposals.insert(operator.pool, id, key, asked)
     return id
 
 
@@ -120,11 +124,14 @@ async def test_a_provider_that_is_not_there(operator: Operator, market_id: UUID)
 async def test_a_broken_answer_is_repaired_once_and_both_are_paid_for(
     operator: Operator, steps: LlmSteps, market_id: UUID, kind: str
 ) -> None:
-    before = len(await calls(operator))
+    await drafted(steps, market_id)
+    paid = await calls(operator)
     await operator.llm_fault(kind)
-    assert (await drafted(steps, market_id)).draft is not None
+    assert (await drafted(steps, await new_market(operator))).draft is not None
     assert await operator.llm_faults_left() == 0
-    assert len(await calls(operator)) == before + 1
+    *earlier, call = await calls(operator)
+    assert earlier == paid
+    assert call["input_tokens"] > 2 * paid[-1]["input_tokens"]
 
 
 async def test_an_attempt_whose_result_was_lost_pays_nothing(
