@@ -65,8 +65,10 @@ async def verify(as_json: JsonOption = False) -> None:
         report = await check(context.pool)
 
         def show() -> None:
-            rows = [(broken.id, broken.why) for broken in report.broken]
-            table(["entry", "why…"], rows, empty=f"All {report.entries} entries are intact.")
+            if report.broken:
+                table(["entry", "why…"], [(broken.id, broken.why) for broken in report.broken], empty="")
+            else:
+                say(f"All {report.entries} entries are intact.")
 
         emit(report, as_json, show)
         if report.broken:

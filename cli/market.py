@@ -1,5 +1,6 @@
 """`clotho market`: propose, list, show, cancel, pause, resume, retry, verify."""
 
+import asyncio
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from cli.output import CommandError, Exit, JsonOption, console, emit, say, style
 from cli.parked import unpark
 from cli.proposing import Refused, propose
 from db import audit, evidence, markets
+from domain.bundle import Bundle, BundleError, read_bundle, write_bundle
 from domain.intake import INPUT_LIMIT, parse_proposal
 from domain.market import Category, MarketDraft, MarketState, Note
 from domain.status import MarketStatus
@@ -176,29 +178,78 @@ async def retry(
 
 @app.command()
 @command
-async def verify(market_id: MarketId, as_json: JsonOption = False) -> None:
+async def verify(
+    market_id: Annotated[UUID | None, typer.Argument(metavar="[ID]", help="Id of the market; or --bundle.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Check this exported bundle instead, without database or server.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Recompute a market from its evidence and rules and compare with Postgres, chain and workflow history.
 
     Prints one line for each check. Exit status 1 when any of them fails.
     """
-    # Only this command pays for loading the chain's client.
-    from cli.verification import verification_of
+    if (market_id is None) is (bundle is None):
+        raise CommandError("ID: name one market, or a --bundle FILE, and not both.", field="ID")
+    if bundle is not None:
+        checks = (await asyncio.to_thread(_read_bundle, bundle)).checks()
+    elif market_id is not None:
+        # Only this path pays for loading the chain's client.
+        from cli.verification import verification_of
+
+        async with connected() as context:
+            checks = await verification_of(context, market_id)
+
+    def show() -> None:
+        rows = [(styled("ok" if c.ok else "failed"), c.name, c.detail.replace("\n", " ")) for c in checks]
+        table(["", "check", "detail…"], rows, empty="There is nothing to check yet.")
+
+    emit([check.model_dump(mode="json") for check in checks], as_json, show)
+    failed = [check.name for check in checks if not check.ok]
+    if failed:
+        raise CommandError(
+            f"{len(failed)} of {len(checks)} checks failed ({', '.join(failed)}): do not rely on this market before"
+            " `clotho market show` explains it.",
+            Exit.FAILED,
+        )
+
+
+@app.command()
+@command
+async def export(
+    market_id: MarketId,
+    file: Annotated[Path, typer.Argument(help="Where to write; must not exist.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write all that a market's outcome rests on into one file, which anyone can check offline.
+
+    Rules, evidence, decisions and signatures; check it with: clotho market verify --bundle FILE
+    """
+    from cli.verification import bundle_of
 
     async with connected() as context:
-        checks = await verification_of(context, market_id)
+        data = write_bundle(await bundle_of(context, market_id))
+    try:
+        with file.open("xb") as opened:
+            opened.write(data)
+    except OSError as error:
+        why = f"FILE: {file} cannot be written ({error.strerror}): name a new file."
+        raise CommandError(why, field="FILE") from None
+    emit(
+        {"market_id": str(market_id), "file": str(file), "bytes": len(data)},
+        as_json,
+        lambda: say(f"Wrote {file} ({len(data)} bytes). Check it: clotho market verify --bundle {file}"),
+    )
 
-        def show() -> None:
-            rows = [(styled("ok" if c.ok else "failed"), c.name, c.detail.replace("\n", " ")) for c in checks]
-            table(["", "check", "detail…"], rows, empty="There is nothing to check yet.")
 
-        emit([check.model_dump(mode="json") for check in checks], as_json, show)
-        failed = [check.name for check in checks if not check.ok]
-        if failed:
-            raise CommandError(
-                f"{len(failed)} of {len(checks)} checks failed ({', '.join(failed)}): do not rely on this market"
-                f" before `clotho market show {market_id}` explains it.",
-                Exit.FAILED,
-            )
+def _read_bundle(path: Path) -> Bundle:
+    try:
+        return read_bundle(path.read_bytes())
+    except OSError as error:
+        why = f"bundle: {path} cannot be read ({error.strerror}): name an exported file."
+        raise CommandError(why, field="bundle") from None
+    except BundleError as error:
+        raise CommandError(f"bundle: {error}: do not rely on {path}.", Exit.FAILED, field="bundle") from None
 
 
 def _refusal(refused: Refused) -> CommandError:

@@ -1,5 +1,7 @@
 """Gathering what a verification compares: Postgres, the chain, the workflow's own history; `domain.verify` decides."""
 
+import base64
+from datetime import UTC, datetime
 from uuid import UUID
 
 from solders.pubkey import Pubkey
@@ -10,41 +12,57 @@ from activities.token2022 import read_record
 from activities.transactions import connect
 from cli.context import Context
 from cli.output import CommandError, Exit
-from db import evidence, markets
+from db import audit, chain_transactions, evidence, markets
 from domain import steps
+from domain.bundle import Bundle, BundledEvidence, BundledTransaction
 from domain.market import Canceled, PublishRequest, SettleRequest
-from domain.verify import (
-    Check,
-    RecordedMarket,
-    RecordedResolution,
-    StoredEvidence,
-    VerifiedRecord,
-    WorkflowFacts,
-    verify,
-)
+from domain.verify import Check, RecordedMarket, RecordedResolution, VerifiedRecord, WorkflowFacts
 
 
 async def verification_of(context: Context, market_id: UUID) -> tuple[Check, ...]:
     """All checks of one market."""
+    return (await bundle_of(context, market_id)).checks()
+
+
+async def bundle_of(context: Context, market_id: UUID) -> Bundle:
+    """Everything that a verification compares, in one piece."""
     market = await markets.get(context.pool, market_id)
-    rules = await markets.rules_json(context.pool, market.rules_sha256)
     resolution = await evidence.latest_resolution(context.pool, market_id)
     entries = await evidence.of_look(context.pool, market_id, resolution.look) if resolution else []
-    return verify(
-        rules,
-        RecordedMarket(status=market.status, rules_sha256=market.rules_sha256, outcome=market.outcome),
-        [StoredEvidence(source=e.source, sha256=e.sha256, content_type=e.content_type, body=e.body) for e in entries],
-        None
+    landed = await chain_transactions.landed(context.pool, market_id)
+    return Bundle(
+        market_id=market_id,
+        title=market.title,
+        ai_version=market.ai_version,
+        exported_at=datetime.now(UTC),
+        rules=await markets.rules_json(context.pool, market.rules_sha256),
+        market=RecordedMarket(status=market.status, rules_sha256=market.rules_sha256, outcome=market.outcome),
+        evidence=tuple(
+            BundledEvidence(
+                source=entry.source,
+                url=entry.url,
+                sha256=entry.sha256,
+                content_type=entry.content_type,
+                fetched_at=entry.fetched_at,
+                body=None if entry.body is None else base64.b64encode(entry.body).decode(),
+            )
+            for entry in entries
+        ),
+        resolution=None
         if resolution is None
         else RecordedResolution(
             rules_sha256=resolution.rules_sha256,
             outcome=resolution.outcome,
             abstention=resolution.abstention,
             evidence_root=resolution.evidence_root,
-            results=tuple(resolution.results),
+            results=resolution.results,
         ),
-        await _chain_record(context, market.address),
-        await _workflow_facts(context, market_id),
+        record=await _chain_record(context, market.address),
+        workflow=await _workflow_facts(context, market_id),
+        transactions=tuple(
+            BundledTransaction(purpose=one.purpose, signature=one.signature, slot=one.slot) for one in landed
+        ),
+        audit=tuple(await audit.entries(context.pool, "market", str(market_id))),
     )
 
 

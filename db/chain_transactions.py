@@ -55,6 +55,14 @@ async def in_flight(connection: Connection | Pool, market_id: UUID) -> list[Chai
     return [ChainTransaction.model_validate(dict(row)) for row in rows]
 
 
+async def landed(connection: Connection | Pool, market_id: UUID) -> list[ChainTransaction]:
+    """The transactions of a market that are on chain, oldest first."""
+    rows = await connection.fetch(
+        "SELECT * FROM chain_transactions WHERE market_id = $1 AND state = 'landed' ORDER BY id", market_id
+    )
+    return [ChainTransaction.model_validate(dict(row)) for row in rows]
+
+
 async def any_signed(connection: Connection | Pool, market_id: UUID) -> bool:
     """Whether a transaction of this market was ever signed."""
     return bool(

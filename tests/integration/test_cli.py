@@ -46,7 +46,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
     assert shown.exit_code == 0
     usage, *text = [line.strip() for line in ESCAPE.sub("", shown.output).splitlines() if line.strip()]
     assert usage.startswith(" ".join(("Usage: clotho", *path)))
-    assert text[0].endswith((".", ",", "it", "for")) or len(text[0].split()) > 3, "a sentence says what it does"
+    assert len(text[0].split()) > 3, "a sentence says what it does"
 
 
 async def waiting(operator: Operator, **changes: Any) -> UUID:
@@ -92,7 +92,7 @@ async def test_a_review_from_list_to_approval(operator: Operator, market_id: str
     assert "confidence 0.30" in listed["validation"]["reason"].lower()
     shown = await ok(operator, "market", "show", market_id)
     rules = shown["draft"]["rules"]
-    assert rules["exact_question"] == listed["title"] or shown["state"]["status"] == "pending_review"
+    assert (shown["state"]["status"], shown["draft"]["title"]) == ("pending_review", listed["title"])
 
     # The reviewer asks for another wait, looks again, and approves.
     rules["not_yet_published"]["give_up_after"] += 60

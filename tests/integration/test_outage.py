@@ -1,0 +1,105 @@
+"""Outages: nothing is lost, nothing is guessed, and one command resumes everything."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+from deploy.local.source_site.control import Embargo
+from domain.market import Accepted, MarketState, Proposal, ReviewDecision
+from tests.conftest import EmbeddedStack, WorkerProcess
+from tests.drafts import draft, fred_rules
+from tests.operator import Operator, soon
+from tests.support import eventually
+
+PARKS = 90
+"""Seconds: retries take 31, a busy machine some more."""
+
+
+async def test_what_an_outage_parks_one_command_resumes(
+    operator: Operator, stack: EmbeddedStack, worker: WorkerProcess
+) -> None:
+    expiry, later = soon(), soon(timedelta(seconds=75))
+    resolving = [await operator.question(source, expiry) for source in ("fred", "dbnomics")]
+    ids = [await operator.propose(question) for question in resolving]
+    drafting = await operator.question("fred", later)
+    unsure = draft(confidence=0.3, rules=fred_rules(series="DGS10", expiry=later))
+    await operator.site.embargo(Embargo.model_validate({"id": "fred:DGS10", "date": "2025-12-11", "until": later}))
+    publishing = await operator.propose(Proposal(text=unsure.rules.exact_question, draft=unsure, proposer="test"))
+    for market_id in ids:
+        await operator.becomes(market_id, "active")
+    await operator.shows(publishing, lambda state: state.status == "pending_review", "waits for a reviewer")
+
+    await asyncio.gather(*(stack.stop(part) for part in ("site", "llm", "solana")))
+    try:
+        decision = ReviewDecision(by="reviewer", reason="the question is clear")
+        await operator.lifecycle(publishing).execute_update("approve", decision, result_type=Accepted)
+        ids += [publishing, await operator.propose(drafting)]
+        expected = {
+            ids[0]: ("collect_evidence", "SourceUnreachable"),
+            ids[1]: ("collect_evidence", "SourceUnreachable"),
+            ids[2]: ("publish_market", "ChainUnreachable"),
+            ids[3]: ("draft_market", "LlmUnavailable"),
+        }
+        states: dict[str, MarketState] = {}
+
+        async def parked() -> bool:
+            listed = await operator.clotho("parked", "list", "--json")
+            states.update({state["market_id"]: MarketState.model_validate(state) for state in listed.data})
+            return states.keys() >= {str(market_id) for market_id in ids}
+
+        await eventually(parked, "four parked steps", PARKS)
+        for market_id, (step, kind) in expected.items():
+            step_parked = states[str(market_id)].parked
+            assert step_parked is not None
+            assert (step_parked.step, step_parked.kind) == (step, kind)
+            assert step_parked.message.endswith("then `clotho parked retry`.")
+        found = [execution.id async for execution in operator.temporal.list_workflows("Parked = true")]
+        assert {f"market-{market_id}" for market_id in ids} <= set(found)
+        shown = await operator.clotho("market", "show", str(ids[0]))
+        assert "parked at collect_evidence" in shown.out
+        assert await operator.pool.fetchval("SELECT count(*) FROM resolutions WHERE market_id = ANY($1)", ids) == 0
+    finally:
+        await asyncio.gather(*(stack.start(part) for part in ("site", "llm", "solana")))
+
+    retried = await operator.clotho("parked", "retry", "--all", "--json")
+    assert retried.code == 0, retried
+    assert {row["market_id"] for row in retried.data if row["retried"]} >= {str(market_id) for market_id in ids}
+    ends = await operator.ends(ids)
+    assert [end.status for end in ends] == ["finalized"] * 4
+    assert [end.outcome for end in (*ends[:2], ends[3])] == [q.truth for q in (*resolving, drafting)]
+    for market_id in ids:
+        (address,) = await operator.records(market_id)
+        assert len(await operator.written(address)) == 3
+        assert (await operator.clotho("market", "verify", str(market_id))).code == 0
+
+
+async def test_a_value_that_comes_late_is_waited_for(operator: Operator, worker: WorkerProcess) -> None:
+    expiry = soon(timedelta(seconds=10))
+    published = expiry + timedelta(seconds=3)
+    late = await operator.question("fred", expiry, published=published)
+    market_id = await operator.propose(late)
+    (end,) = await operator.ends([market_id])
+    assert (end.status, end.outcome) == ("finalized", late.truth)
+    looks = await operator.pool.fetch(
+        "SELECT outcome, abstention, created_at FROM resolutions WHERE market_id = $1 ORDER BY look", market_id
+    )
+    assert {row["abstention"] for row in looks[:-1]} == {"too_early"}
+    assert looks[-1]["outcome"] == late.truth
+    assert looks[-1]["created_at"] >= published > looks[0]["created_at"] >= expiry
+
+
+async def test_a_wrong_selector_is_stopped_before_anyone_trades(operator: Operator, worker: WorkerProcess) -> None:
+    wrong = draft(rules=fred_rules(value_path="$.observations[*].worth"))
+    market_id = await operator.propose(
+        Proposal(text=wrong.rules.exact_question, draft=wrong, proposer="test"), key=uuid4().hex
+    )
+    state = await operator.shows(market_id, lambda state: state.status == "pending_review", "waits for a reviewer")
+    assert state.validation is not None
+    assert "higher.checks.0.value" in state.validation.reason
+    refused = await operator.clotho("review", "approve", str(market_id), "--reason", "I like it")
+    assert refused.code == 1
+    assert "the rehearsal failed" in refused.err.lower()
+    assert await operator.records(market_id) == []
+    await operator.clotho("review", "reject", str(market_id), "--reason", "its selector finds nothing")
+    (end,) = await operator.ends([market_id])
+    assert (end.status, end.outcome) == ("rejected", None)
