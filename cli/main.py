@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import audit, demo, market, parked, replay, review, stack, worker
+from cli import audit, demo, doctor, market, parked, replay, review, stack, worker
 from cli.output import CommandError, Exit, fail
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(stack.app)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.add_typer(market.app, name="market")
 app.add_typer(review.app, name="review")
