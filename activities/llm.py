@@ -25,6 +25,7 @@ from domain.market import (
     Resolution,
     ValidateRequest,
     Validation,
+    first_issues,
 )
 from domain.resolver import resolve
 from domain.rules import ResolutionRules, TextCondition
@@ -160,7 +161,8 @@ class LlmSteps:
                 {**body, "rules_sha256": request.rules_sha256, "round": request.round},
             )
 
-        return await step_results.commit_once(self._pool, steps.VALIDATE_MARKET, key, validation, record)
+        shown = validation.model_copy(update={"issues": first_issues(validation.issues)})
+        return await step_results.commit_once(self._pool, steps.VALIDATE_MARKET, key, shown, record)
 
     @implements(steps.JUDGE_CONDITIONS)
     async def judge_conditions(self, request: CollectRequest) -> Resolution:

@@ -14,7 +14,7 @@ from db.pool import Connection, Pool
 from domain import errors, steps
 from domain.canonical import evidence_root
 from domain.extraction import Document
-from domain.market import CollectRequest, Issue, Rehearsal, RehearseRequest, Resolution
+from domain.market import CollectRequest, Issue, Rehearsal, RehearseRequest, Resolution, first_issues
 from domain.rehearsal import rehearse
 from domain.resolver import resolve
 from domain.rules import Source, sources_of
@@ -44,7 +44,7 @@ class SourceSteps:
             if (why := check_url(source.url)) is not None
         ]
         if refused:
-            return Rehearsal(blocking=tuple(refused))
+            return Rehearsal(blocking=first_issues(tuple(refused)))
         # A source that the resolver program reads is fetched whole; of the others only the answer counts.
         read = {name for condition in rules.resolver_program for name in sources_of(condition)}
         others = [source for source in rules.criteria.allowed_sources if source.name not in read]
@@ -61,7 +61,9 @@ class SourceSteps:
             for name, error in [*fetched.items(), *reached.items()]
             if isinstance(error, ApplicationError)
         )
-        return Rehearsal(blocking=(*unreachable, *findings.blocking), notes=findings.notes)
+        return Rehearsal(
+            blocking=first_issues((*unreachable, *findings.blocking)), notes=first_issues(findings.notes)
+        )
 
     @implements(steps.COLLECT_EVIDENCE)
     async def collect_evidence(self, request: CollectRequest) -> Resolution:

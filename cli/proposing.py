@@ -60,21 +60,26 @@ async def propose(
     Raises:
         Refused: names the fields.
     """
-    issues = [*check_proposal(proposal, datetime.now(UTC)), *([] if key is None else check_key(key))]
+    issues = [] if key is None else check_key(key)
+    key = key or model_sha256(proposal)
+    market_id = ids.market_id("proposal", key)
+    workflow_id = ids.market_workflow_id(market_id)
+    # The same key gives the same answer, whatever comes with it now and however long ago its market ended: Temporal
+    # forgets lifecycles, and an expiry passes.
+    if not issues and await markets.get_if_drafted(pool, market_id) is not None:
+        return Proposed(market_id=market_id, workflow_id=workflow_id, known=True)
+    issues += check_proposal(proposal, datetime.now(UTC))
     if issues:
         raise Refused(issues)
-    key = key or model_sha256(proposal)
     request = MarketRequest(
-        market_id=ids.market_id("proposal", key),
+        market_id=market_id,
         origin="manual" if proposal.draft else "proposal",
         dispute_window_seconds=dispute_window_seconds,
     )
-    new = await proposals.insert(pool, request.market_id, key, proposal)
-    # Who sent it first may have died before the start. Once there is a draft there was a start, and Temporal, which
-    # forgets a lifecycle some time after its end, is not asked again.
-    if new or await markets.get_if_drafted(pool, request.market_id) is None:
-        await _start(temporal, request, proposal.text)
-    return Proposed(market_id=request.market_id, workflow_id=ids.market_workflow_id(request.market_id), known=not new)
+    new = await proposals.insert(pool, market_id, key, proposal)
+    # Even when it is not new: who sent it first may have died before the start.
+    await _start(temporal, request, proposal.text)
+    return Proposed(market_id=market_id, workflow_id=workflow_id, known=not new)
 
 
 async def _start(temporal: Client, request: MarketRequest, text: str) -> None:

@@ -114,6 +114,18 @@ class Issue(Model):
     message: Annotated[str, StringConstraints(max_length=300)]
 
 
+ISSUES_SHOWN = 4
+"""So many issues travel through a history, which stays small; Postgres keeps all of them."""
+
+
+def first_issues(issues: tuple[Issue, ...]) -> tuple[Issue, ...]:
+    """The first issues, and how many more there are."""
+    if len(issues) <= ISSUES_SHOWN:
+        return issues
+    more = Issue(code="more", field="rules", message=f"and {len(issues) - ISSUES_SHOWN + 1} more issues")
+    return (*issues[: ISSUES_SHOWN - 1], more)
+
+
 class RehearseRequest(Model):
     """Which rules to rehearse."""
 

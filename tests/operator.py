@@ -5,10 +5,10 @@ import base64
 import json
 import os
 import sysconfig
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -22,11 +22,13 @@ from bench.billing import Cost, cost_of
 from cli.proposing import propose
 from db.pool import Pool, connect
 from deploy.local import site_control
-from deploy.local.data import asked, load_questions, load_series, truth
+from deploy.local.data import Series, asked, load_questions, load_series, truth
 from deploy.local.source_site.control import Embargo
 from domain.ids import market_workflow_id
 from domain.market import MarketEnd, MarketState, Proposal
+from domain.rules import NotYetPublished
 from tests.conftest import EmbeddedStack
+from tests.drafts import draft, fred_rules
 from tests.support import eventually
 
 CLOTHO = Path(sysconfig.get_path("scripts"), "clotho")
@@ -87,35 +89,28 @@ class Operator:
 
     # The command line.
 
-    async def start_clotho(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
-        """Start `clotho` with `environment` over the stack's settings; an empty value takes one away."""
-        settings = os.environ | self.stack.environment | environment
-        return await asyncio.create_subprocess_exec(
-            CLOTHO, *arguments, env={name: value for name, value in settings.items() if value},
+    async def clotho(self, *arguments: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None) -> Answer:
+        """Run `clotho` to its end, with `settings` over the stack's; an empty value takes one away."""
+        environment = os.environ | self.stack.environment | dict(settings or {})
+        process = await asyncio.create_subprocess_exec(
+            CLOTHO, *arguments, env={name: value for name, value in environment.items() if value},
             # Where no .clotho lies, so that these settings are all.
             cwd=self.stack.folder / "logs",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-
-    async def clotho(self, *arguments: str, stdin: bytes = b"", **environment: str) -> Answer:
-        """Run `clotho` to its end."""
-        process = await self.start_clotho(*arguments, **environment)
         out, err = await process.communicate(stdin)
         return Answer(process.returncode or 0, out.decode(), err.decode())
 
     # Questions.
 
-    async def question(self, source: str, expiry: datetime, *, published: datetime | None = None) -> Question:
+    async def question(self, source: str, expiry: datetime) -> Question:
         """A question about the next series of a source that no test has asked about yet.
 
         Args:
             source: fred, dbnomics, yfinance or wikipedia.
-            expiry: when trading ends.
-            published: when the source publishes the value, if not at expiry.
+            expiry: when trading ends and the value is published.
         """
-        series = next(self._unused[source])
-        due, resolution = series.observations[-2].date, series.observations[-1].date
-        await self.site.embargo(Embargo(id=series.key, date=resolution, until=published or expiry))
+        series, due, resolution = await self._next_series(source, expiry)
         proposal = Proposal(
             text=asked(series, due, resolution),
             background=series.description,
@@ -124,6 +119,30 @@ class Operator:
             proposer="test",
         )
         return Question(proposal, truth(series, due, resolution))
+
+    async def drafted_question(
+        self, expiry: datetime, *, published: datetime | None = None, confidence: float = 0.95
+    ) -> Question:
+        """The same of FRED with a full draft, as an operator writes it; it looks at its source every second.
+
+        Args:
+            expiry: when trading ends.
+            published: when the value is published, if not at expiry.
+            confidence: of the draft; below 0.6 a reviewer is asked.
+        """
+        series, due, resolution = await self._next_series("fred", published or expiry)
+        waiting = NotYetPublished(settle_after=0, check_every=1, give_up_after=86_400, then="void")
+        rules = fred_rules(series.id, due, resolution, expiry=expiry, not_yet_published=waiting)
+        made = draft(f"{series.id} higher on {resolution}?", rules=rules, confidence=confidence)
+        proposal = Proposal(text=rules.exact_question, draft=made, expiry=expiry, proposer="test")
+        return Question(proposal, truth(series, due, resolution))
+
+    async def _next_series(self, source: str, published: datetime) -> tuple[Series, date, date]:
+        """A series with the two days to ask about; the second day's value is published at the moment given."""
+        series = next(self._unused[source])
+        due, resolution = series.observations[-2].date, series.observations[-1].date
+        await self.site.embargo(Embargo(id=series.key, date=resolution, until=published))
+        return series, due, resolution
 
     async def text_question(self, id: str, expiry: datetime) -> Question:
         """A question that no series answers: its results page has to be judged."""

@@ -75,7 +75,12 @@ class MarketLifecycle(Story):
 
     @workflow.run
     async def run(self, request: MarketRequest) -> MarketEnd:
-        """The lifecycle. A person may stop it until the outcome is on its way to the chain."""
+        """The lifecycle; cancelling it in Temporal is the same as the signal `cancel`."""
+        order = Note(by="temporal", reason="cancellation was requested in Temporal")
+        return await self.live(self._lifecycle(), partial(self.signal_cancel, order))
+
+    async def _lifecycle(self) -> MarketEnd:
+        """A person may stop it until the outcome is on its way to the chain."""
         try:
             if await self._make_draft() and await self._pass_validation():
                 await self._publish()

@@ -1,11 +1,17 @@
 """What every story shares: running a step of the catalogue, and parking it when its retries are used up."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from domain import errors, search_attributes
 from domain.market import Accepted, Parked, Unpark
 from domain.steps import I, O, Step
+
+R = TypeVar("R")
 
 REFUSALS_KEPT = 5
 
@@ -31,6 +37,21 @@ class Story:
         self._unpark: Unpark | None = None
         self._stop: Stopped | None = None
         self._refused: list[str] = []
+
+    async def live(self, story: Coroutine[Any, Any, R], order_to_cancel: Callable[[], None]) -> R:
+        """Live through a story, which Temporal's own cancellation does not break off: it is an order like any other.
+
+        Args:
+            story: the whole course of the workflow.
+            order_to_cancel: takes the order or refuses it, as the workflow's signal does.
+        """
+        life = asyncio.create_task(story)
+        while not life.done():
+            try:
+                await workflow.wait([life])
+            except asyncio.CancelledError:
+                order_to_cancel()
+        return life.result()
 
     async def run_step(self, step: Step[I, O], request: I, *, summary: str | None = None) -> O:
         """Run a step until it succeeds; when its retries are used up, wait for an operator.

@@ -253,7 +253,7 @@ async def test_all_faults_are_told_at_once(operator: Operator) -> None:
     )
     with pytest.raises(Refused) as refused:
         await propose(operator.temporal, operator.pool, bad, key="")
-    assert [issue.field for issue in refused.value.issues] == ["background", "expiry", "key"]
+    assert [issue.field for issue in refused.value.issues] == ["key", "background", "expiry"]
 
 
 async def test_a_source_that_redirects_is_found_before_the_market_opens(

@@ -1,12 +1,8 @@
 """The same cause never makes two markets, however often and however much at once it is sent."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
-
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
-from temporalio.service import RPCError, RPCStatusCode
 
 from cli.proposing import Proposed, propose
 from db import proposals
@@ -15,7 +11,6 @@ from domain.market import Proposal
 from tests.conftest import WorkerProcess
 from tests.drafts import draft
 from tests.operator import Operator
-from tests.support import eventually
 
 NEXT_YEAR = datetime.now(UTC).year + 1
 TEXT = f"Will the federal funds rate have increased by {NEXT_YEAR}-03-31 as compared to {NEXT_YEAR}-01-15?"
@@ -87,25 +82,3 @@ async def test_a_sender_that_died_before_the_start_is_made_up_for(operator: Oper
     assert "06-30" in state.title
     await operator.clotho("market", "cancel", str(sent.market_id), "--reason", "the test is over")
     await operator.ends([sent.market_id])
-
-
-async def test_what_temporal_has_forgotten_does_not_begin_again(operator: Operator, worker: WorkerProcess) -> None:
-    sent = await propose(operator.temporal, operator.pool, proposal(), key="forgotten")
-    await operator.becomes(sent.market_id, "active")
-    await operator.clotho("market", "cancel", str(sent.market_id), "--reason", "the test needs its end")
-    await operator.ends([sent.market_id])
-    execution = WorkflowExecution(workflow_id=ids.market_workflow_id(sent.market_id))
-    request = DeleteWorkflowExecutionRequest(namespace=operator.temporal.namespace, workflow_execution=execution)
-    await operator.temporal.workflow_service.delete_workflow_execution(request)
-
-    async def forgotten() -> bool:
-        try:
-            await operator.lifecycle(sent.market_id).describe(rpc_timeout=timedelta(seconds=5))
-        except RPCError as error:
-            return error.status is RPCStatusCode.NOT_FOUND
-        return False
-
-    await eventually(forgotten, "the end of Temporal's memory of the market")
-    again = await propose(operator.temporal, operator.pool, proposal(), key="forgotten")
-    assert (again.market_id, again.known) == (sent.market_id, True)
-    assert await forgotten()

@@ -9,10 +9,15 @@ from uuid import UUID
 
 import pytest
 import zstandard
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.service import RPCError, RPCStatusCode
 
+from domain.ids import market_workflow_id
 from domain.market import MarketEnd
 from tests.conftest import WorkerProcess
 from tests.operator import Operator, Question, soon
+from tests.support import eventually
 
 MOST_ACTIONS, MOST_EVENTS = 14, 70
 """Of a lifecycle without a hitch (design: Thrift)."""
@@ -36,12 +41,13 @@ class Lived:
 
 
 @pytest.fixture(scope="module")
-async def lived(operator: Operator, worker: WorkerProcess) -> list[Lived]:
-    """One market of each official source, and two whose page has to be judged; proposed at the command line."""
+async def ended(operator: Operator, worker: WorkerProcess) -> list[Lived]:
+    """A market of each official source, two whose page has to be judged, and one that Temporal is told to forget."""
     expiry = soon()
     questions = [
         *[await operator.question(source, expiry) for source in ("fred", "dbnomics", "yfinance", "wikipedia")],
         *[await operator.text_question(id, expiry) for id in (YES_IN_WORDS, NO_IN_WORDS)],
+        await operator.question("fred", expiry),
     ]
     ids = []
     for question in questions:
@@ -49,7 +55,16 @@ async def lived(operator: Operator, worker: WorkerProcess) -> list[Lived]:
         assert answer.code == 0, answer.err
         ids.append(UUID(answer.data["market_id"]))
     ends = await operator.ends(ids)
+    execution = WorkflowExecution(workflow_id=market_workflow_id(ids[-1]))
+    request = DeleteWorkflowExecutionRequest(namespace=operator.temporal.namespace, workflow_execution=execution)
+    await operator.temporal.workflow_service.delete_workflow_execution(request)
     return [Lived(*parts) for parts in zip(ids, questions, ends, strict=True)]
+
+
+@pytest.fixture
+def lived(ended: list[Lived]) -> list[Lived]:
+    """Those whose histories are kept."""
+    return ended[:-1]
 
 
 async def test_every_question_ends_with_the_true_outcome(lived: list[Lived]) -> None:
@@ -157,3 +172,24 @@ async def test_changed_rules_are_found(operator: Operator, machine_checked: Live
     )
     places = {f"rules hash: {place}" for place in ("Postgres", "resolution", "chain", "workflow")}
     assert places <= await failed_checks(operator, market_id)
+
+
+async def test_what_temporal_has_forgotten_is_verified_and_does_not_begin_again(
+    operator: Operator, ended: list[Lived]
+) -> None:
+    one = ended[-1]
+
+    async def forgotten() -> bool:
+        try:
+            await operator.lifecycle(one.id).describe()
+        except RPCError as error:
+            return error.status is RPCStatusCode.NOT_FOUND
+        return False
+
+    await eventually(forgotten, "the end of Temporal's memory of the market")
+    checks = (await operator.clotho("market", "verify", str(one.id), "--json")).data
+    assert all(check["ok"] for check in checks)
+    assert not any("workflow" in check["name"] for check in checks)
+    again = await operator.clotho("market", "propose", *one.question.arguments(), "--json")
+    assert (again.code, again.data["market_id"], again.data["known"]) == (0, str(one.id), True)
+    assert await forgotten()

@@ -4,7 +4,8 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
-from deploy.local.source_site.control import Embargo
+import pytest
+
 from domain.market import Accepted, MarketState, Proposal, ReviewDecision
 from tests.conftest import EmbeddedStack, WorkerProcess
 from tests.drafts import draft, fred_rules
@@ -15,46 +16,46 @@ PARKS = 90
 """Seconds: retries take 31, a busy machine some more."""
 
 
+@pytest.mark.timeout(240)  # retries and outage take a minute; a busy machine takes more
 async def test_what_an_outage_parks_one_command_resumes(
     operator: Operator, stack: EmbeddedStack, worker: WorkerProcess
 ) -> None:
-    expiry, later = soon(), soon(timedelta(seconds=75))
-    resolving = [await operator.question(source, expiry) for source in ("fred", "dbnomics")]
-    ids = [await operator.propose(question) for question in resolving]
-    drafting = await operator.question("fred", later)
-    unsure = draft(confidence=0.3, rules=fred_rules(series="DGS10", expiry=later))
-    await operator.site.embargo(Embargo.model_validate({"id": "fred:DGS10", "date": "2025-12-11", "until": later}))
-    publishing = await operator.propose(Proposal(text=unsure.rules.exact_question, draft=unsure, proposer="test"))
-    for market_id in ids:
+    expiry, later = soon(timedelta(seconds=10)), soon(timedelta(seconds=60))
+    questions = [
+        await operator.question("fred", expiry),
+        await operator.question("dbnomics", expiry),
+        await operator.drafted_question(later, confidence=0.3),
+        await operator.question("fred", later),
+    ]
+    ids = [await operator.propose(question) for question in questions[:3]]
+    for market_id in ids[:2]:
         await operator.becomes(market_id, "active")
-    await operator.shows(publishing, lambda state: state.status == "pending_review", "waits for a reviewer")
+    await operator.shows(ids[2], lambda state: state.status == "pending_review", "waits for a reviewer")
 
     await asyncio.gather(*(stack.stop(part) for part in ("site", "llm", "solana")))
     try:
         decision = ReviewDecision(by="reviewer", reason="the question is clear")
-        await operator.lifecycle(publishing).execute_update("approve", decision, result_type=Accepted)
-        ids += [publishing, await operator.propose(drafting)]
+        await operator.lifecycle(ids[2]).execute_update("approve", decision, result_type=Accepted)
+        ids.append(await operator.propose(questions[3]))
         expected = {
             ids[0]: ("collect_evidence", "SourceUnreachable"),
             ids[1]: ("collect_evidence", "SourceUnreachable"),
             ids[2]: ("publish_market", "ChainUnreachable"),
             ids[3]: ("draft_market", "LlmUnavailable"),
         }
-        states: dict[str, MarketState] = {}
 
         async def parked() -> bool:
-            listed = await operator.clotho("parked", "list", "--json")
-            states.update({state["market_id"]: MarketState.model_validate(state) for state in listed.data})
-            return states.keys() >= {str(market_id) for market_id in ids}
+            found = [execution.id async for execution in operator.temporal.list_workflows("Parked = true")]
+            return {f"market-{market_id}" for market_id in ids} <= set(found)
 
         await eventually(parked, "four parked steps", PARKS)
+        listed = (await operator.clotho("parked", "list", "--json")).data
+        states = {state["market_id"]: MarketState.model_validate(state) for state in listed}
         for market_id, (step, kind) in expected.items():
             step_parked = states[str(market_id)].parked
             assert step_parked is not None
             assert (step_parked.step, step_parked.kind) == (step, kind)
             assert step_parked.message.endswith("then `clotho parked retry`.")
-        found = [execution.id async for execution in operator.temporal.list_workflows("Parked = true")]
-        assert {f"market-{market_id}" for market_id in ids} <= set(found)
         shown = await operator.clotho("market", "show", str(ids[0]))
         assert "parked at collect_evidence" in shown.out
         assert await operator.pool.fetchval("SELECT count(*) FROM resolutions WHERE market_id = ANY($1)", ids) == 0
@@ -65,8 +66,7 @@ async def test_what_an_outage_parks_one_command_resumes(
     assert retried.code == 0, retried
     assert {row["market_id"] for row in retried.data if row["retried"]} >= {str(market_id) for market_id in ids}
     ends = await operator.ends(ids)
-    assert [end.status for end in ends] == ["finalized"] * 4
-    assert [end.outcome for end in (*ends[:2], ends[3])] == [q.truth for q in (*resolving, drafting)]
+    assert [(end.status, end.outcome) for end in ends] == [("finalized", question.truth) for question in questions]
     for market_id in ids:
         (address,) = await operator.records(market_id)
         assert len(await operator.written(address)) == 3
@@ -74,9 +74,9 @@ async def test_what_an_outage_parks_one_command_resumes(
 
 
 async def test_a_value_that_comes_late_is_waited_for(operator: Operator, worker: WorkerProcess) -> None:
-    expiry = soon(timedelta(seconds=10))
-    published = expiry + timedelta(seconds=3)
-    late = await operator.question("fred", expiry, published=published)
+    expiry = soon(timedelta(seconds=6))
+    published = expiry + timedelta(seconds=2)
+    late = await operator.drafted_question(expiry, published=published)
     market_id = await operator.propose(late)
     (end,) = await operator.ends([market_id])
     assert (end.status, end.outcome) == ("finalized", late.truth)

@@ -120,6 +120,21 @@ async def test_a_market_that_trades_is_canceled_as_void(world: World, question: 
     assert await void(market)
 
 
+async def test_canceling_in_temporal_cancels_the_market(world: World, question: Question) -> None:
+    market = await trading(world, question)
+    await market.cancel_in_temporal()
+    assert await void(market)
+
+
+async def test_canceling_in_temporal_loses_no_settled_market(world: World, question: Question) -> None:
+    market = await settled(world, question)
+    await market.cancel_in_temporal()
+    state = await market.until(lambda state: state.refused, "the refusal")
+    assert "can no longer be canceled" in state.refused[0]
+    end = await market.end()
+    assert (end.status, end.outcome) == (MarketStatus.FINALIZED, question.truth)
+
+
 async def test_a_paused_market_can_be_canceled(world: World, question: Question) -> None:
     market = await trading(world, question)
     await market.tell("pause", NOTE)

@@ -132,7 +132,7 @@ class Step:
     completed: datetime | None
 
 
-def steps_of(events: Sequence[HistoryEvent]) -> list[Step]:
+def _steps_of(events: Sequence[HistoryEvent]) -> list[Step]:
     """The steps of a history, in order."""
     attempts = {
         event.activity_task_started_event_attributes.scheduled_event_id: (
@@ -210,6 +210,10 @@ class Market:
     async def signal(self, name: str, message: Any) -> None:
         await self._handle.signal(name, message)
 
+    async def cancel_in_temporal(self) -> None:
+        """As the Web UI's own button does, not the market's signal."""
+        await self._handle.cancel()
+
     async def skip(self, duration: timedelta) -> None:
         """Move this market's clock; returns when all that falls into the time has run."""
         await TimeSkipper(self._world.client).fast_forward(self._handle, duration)
@@ -231,7 +235,7 @@ class Market:
 
     async def steps(self, name: str | None = None) -> list[Step]:
         """The executions of steps so far, of one step or of all."""
-        return [step for step in steps_of(await self.events()) if name in {None, step.name}]
+        return [step for step in _steps_of(await self.events()) if name in {None, step.name}]
 
     async def updates(self) -> list[tuple[str, bool]]:
         """The updates that were taken, by name, and whether each was answered."""
@@ -284,13 +288,9 @@ class World:
 
     async def start(self, asked: MarketDraft | Proposal, *, dispute_window: int = 3_600) -> Market:
         """Propose a market as an operator with a full draft, or as a person with a text."""
-        proposal = asked
         if isinstance(asked, MarketDraft):
-            proposal = Proposal(text=asked.rules.exact_question[:500], draft=asked, proposer="operator")
-        assert isinstance(proposal, Proposal)
-        proposed = await propose(
-            self.client, self.pool, proposal, key=uuid4().hex, dispute_window_seconds=dispute_window
-        )
+            asked = Proposal(text=asked.rules.exact_question[:500], draft=asked, proposer="operator")
+        proposed = await propose(self.client, self.pool, asked, key=uuid4().hex, dispute_window_seconds=dispute_window)
         return Market(self, proposed.market_id)
 
     @asynccontextmanager

@@ -1,0 +1,38 @@
+"""A worker that is asked to stop finishes what it does."""
+
+import asyncio
+
+from tests.conftest import EmbeddedStack
+from tests.operator import Operator, soon
+from tests.support import eventually
+from workers.main import GRACEFUL_SHUTDOWN
+
+
+async def test_a_step_in_flight_is_finished_and_its_work_kept(operator: Operator, stack: EmbeddedStack) -> None:
+    worker = await stack.start_worker()
+    calls = await operator.pool.fetchval("SELECT count(*) FROM llm_calls")
+    await operator.llm_fault("delay", seconds=3)
+    market_id = await operator.propose(await operator.question("fred", soon()))
+
+    async def asked() -> bool:
+        return await operator.llm_faults_left() == 0
+
+    await eventually(asked, "the question to the model")
+    async with asyncio.timeout(GRACEFUL_SHUTDOWN.total_seconds()):
+        assert await worker.stop() == 0
+    # No worker runs, and the draft is there.
+    assert await operator.status(market_id) == "draft"
+    assert await operator.pool.fetchval("SELECT count(*) FROM llm_calls") == calls + 1
+
+    next_worker = await stack.start_worker()
+    await operator.becomes(market_id, "active")
+    history = await operator.lifecycle(market_id).fetch_history()
+    attempts = [
+        event.activity_task_started_event_attributes.attempt
+        for event in history.events
+        if event.HasField("activity_task_started_event_attributes")
+    ]
+    assert set(attempts) == {1}
+    await operator.clotho("market", "cancel", str(market_id), "--reason", "the test is over")
+    await operator.ends([market_id])
+    assert await next_worker.stop() == 0
