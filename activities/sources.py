@@ -61,9 +61,7 @@ class SourceSteps:
             for name, error in [*fetched.items(), *reached.items()]
             if isinstance(error, ApplicationError)
         )
-        return Rehearsal(
-            blocking=first_issues((*unreachable, *findings.blocking)), notes=first_issues(findings.notes)
-        )
+        return Rehearsal(blocking=first_issues((*unreachable, *findings.blocking)), notes=first_issues(findings.notes))
 
     @implements(steps.COLLECT_EVIDENCE)
     async def collect_evidence(self, request: CollectRequest) -> Resolution:

@@ -40,7 +40,9 @@ async def test_an_outage_is_named_with_its_level_and_the_next_command(operator: 
 
 
 async def test_a_database_that_cannot_be_reached_is_the_worst_level(operator: Operator) -> None:
-    answer = await operator.clotho("doctor", "--json", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    answer = await operator.clotho(
+        "doctor", "--json", settings={"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    )
     found = {finding["check"]: finding for finding in answer.data}
     assert (found["postgres"]["level"], answer.code) == ("P1", 2)
     assert "migrations" not in found

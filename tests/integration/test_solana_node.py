@@ -14,21 +14,6 @@ from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Processed
 from solana.rpc.core import RPCException
 from solana.rpc.models import TokenAccountOpts, TxOpts
-from tests.integration.solana_node_process import (
-    FEE,
-    FIELDS,
-    NAME,
-    SOL,
-    STILL,
-    SYMBOL,
-    URI,
-    Node,
-    RpcFailure,
-    create_token,
-    end_of,
-    pay,
-    running,
-)
 from solders.address_lookup_table_account import AddressLookupTableAccount
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
@@ -43,6 +28,22 @@ from solders.transaction_status import TransactionConfirmationStatus, Transactio
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
 from spl.token.instructions import (
     get_associated_token_address,
+)
+
+from tests.integration.solana_node_process import (
+    FEE,
+    FIELDS,
+    NAME,
+    SOL,
+    STILL,
+    SYMBOL,
+    URI,
+    Node,
+    RpcFailure,
+    create_token,
+    end_of,
+    pay,
+    running,
 )
 
 WEB3JS = Path(__file__).parent / "web3js"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.integration.solana_node_process import SOL, STILL, Node, RpcFailure, create_token, end_of, launch, running
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -18,6 +17,8 @@ from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.system_program import CreateAccountParams, create_account
 from solders.sysvar import CLOCK, RENT
 from spl.memo.constants import MEMO_PROGRAM_ID
+
+from tests.integration.solana_node_process import SOL, STILL, Node, RpcFailure, create_token, end_of, launch, running
 
 
 @pytest.fixture
