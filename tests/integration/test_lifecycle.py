@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -40,17 +41,32 @@ class Lived:
         return self.end.address
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Markets that traded until the same moment."""
+
+    punctual: list[Lived]
+    """One of each official source, and two whose page has to be judged."""
+    late: Lived
+    """Its value is published after its expiry."""
+    published: datetime
+    forgotten: Lived
+    """Temporal is told to forget it."""
+
+
 @pytest.fixture(scope="module")
-async def ended(operator: Operator, worker: WorkerProcess) -> list[Lived]:
-    """A market of each official source, two whose page has to be judged, and one that Temporal is told to forget."""
+async def batch(operator: Operator, worker: WorkerProcess) -> Batch:
+    """Proposed at the command line, and lived to the end."""
     expiry = soon()
-    questions = [
+    published = expiry + timedelta(seconds=2)
+    punctual = [
         *[await operator.question(source, expiry) for source in ("fred", "dbnomics", "yfinance", "wikipedia")],
         *[await operator.text_question(id, expiry) for id in (YES_IN_WORDS, NO_IN_WORDS)],
-        await operator.question("fred", expiry),
     ]
-    ids = []
-    for question in questions:
+    late = await operator.drafted_question(expiry, published=published)
+    forgotten = await operator.question("fred", expiry)
+    ids = [await operator.propose(late)]
+    for question in (*punctual, forgotten):
         answer = await operator.clotho("market", "propose", *question.arguments(), "--dispute-window", "2", "--json")
         assert answer.code == 0, answer.err
         ids.append(UUID(answer.data["market_id"]))
@@ -58,18 +74,31 @@ async def ended(operator: Operator, worker: WorkerProcess) -> list[Lived]:
     execution = WorkflowExecution(workflow_id=market_workflow_id(ids[-1]))
     request = DeleteWorkflowExecutionRequest(namespace=operator.temporal.namespace, workflow_execution=execution)
     await operator.temporal.workflow_service.delete_workflow_execution(request)
-    return [Lived(*parts) for parts in zip(ids, questions, ends, strict=True)]
+    first, *others, last = map(Lived, ids, (late, *punctual, forgotten), ends)
+    return Batch(others, first, published, last)
 
 
 @pytest.fixture
-def lived(ended: list[Lived]) -> list[Lived]:
-    """Those whose histories are kept."""
-    return ended[:-1]
+def lived(batch: Batch) -> list[Lived]:
+    """The markets in which nothing unusual happened."""
+    return batch.punctual
 
 
 async def test_every_question_ends_with_the_true_outcome(lived: list[Lived]) -> None:
     assert [(one.end.status, one.end.outcome) for one in lived] == [("finalized", one.question.truth) for one in lived]
     assert {one.question.truth for one in lived} == {"YES", "NO"}
+
+
+async def test_a_value_that_comes_late_is_waited_for(operator: Operator, batch: Batch) -> None:
+    late = batch.late
+    assert (late.end.status, late.end.outcome) == ("finalized", late.question.truth)
+    *before, last = await operator.pool.fetch(
+        "SELECT outcome, abstention, created_at FROM resolutions WHERE market_id = $1 ORDER BY look", late.id
+    )
+    assert {look["abstention"] for look in before} == {"too_early"}
+    assert all(look["created_at"] < batch.published for look in before)
+    assert last["outcome"] == late.question.truth
+    assert last["created_at"] >= batch.published
 
 
 async def test_the_chain_holds_one_record_and_three_changes_of_it(operator: Operator, lived: list[Lived]) -> None:
@@ -175,9 +204,9 @@ async def test_changed_rules_are_found(operator: Operator, machine_checked: Live
 
 
 async def test_what_temporal_has_forgotten_is_verified_and_does_not_begin_again(
-    operator: Operator, ended: list[Lived]
+    operator: Operator, batch: Batch
 ) -> None:
-    one = ended[-1]
+    one = batch.forgotten
 
     async def forgotten() -> bool:
         try:
@@ -191,5 +220,6 @@ async def test_what_temporal_has_forgotten_is_verified_and_does_not_begin_again(
     assert all(check["ok"] for check in checks)
     assert not any("workflow" in check["name"] for check in checks)
     again = await operator.clotho("market", "propose", *one.question.arguments(), "--json")
-    assert (again.code, again.data["market_id"], again.data["known"]) == (0, str(one.id), True)
+    assert again.code == 0, again.err
+    assert (again.data["market_id"], again.data["known"]) == (str(one.id), True)
     assert await forgotten()
