@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import getpass
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -24,6 +25,7 @@ from temporalio.client import (
 )
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
+from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.output import CommandError, Exit, fail
@@ -35,7 +37,7 @@ from domain.market import Accepted, MarketState
 
 P = ParamSpec("P")
 
-_ANSWER = timedelta(seconds=20)
+_ANSWER = timedelta(seconds=10)
 """How long a lifecycle may take to answer; without a worker it never does."""
 
 
@@ -128,7 +130,7 @@ class Context:
                 update, message, result_type=Accepted, rpc_timeout=_ANSWER
             )
         except WorkflowUpdateRPCTimeoutOrCancelledError:
-            raise _no_worker(market_id) from None
+            raise _no_worker(market_id, "; what was asked may still be done once one runs") from None
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 _explain(error, market_id)
@@ -143,7 +145,8 @@ class Context:
 def _explain(error: RPCError, market_id: UUID) -> NoReturn:
     if error.status is RPCStatusCode.NOT_FOUND:
         raise unknown(f"market {market_id}") from None
-    if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
+    # The last one when others wait for the same answer.
+    if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED}:
         raise _no_worker(market_id) from None
     raise error
 
@@ -153,10 +156,10 @@ def unknown(what: str) -> CommandError:
     return CommandError(f"ID: there is no {what}: look ids up with `clotho market list`.", field="ID")
 
 
-def _no_worker(market_id: UUID) -> CommandError:
+def _no_worker(market_id: UUID, and_now: str = "") -> CommandError:
     return CommandError(
-        f"No worker answered for market {market_id} within {_ANSWER.seconds} s: see `clotho status`, or start one with"
-        " `clotho worker`.",
+        f"No worker answered for market {market_id} within {_ANSWER.seconds} s{and_now}: see `clotho status`, or start"
+        " one with `clotho worker`.",
         Exit.UNREACHABLE,
     )
 
@@ -180,6 +183,9 @@ def command(body: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        # The SDK's core logs to standard output, between the answers; what went wrong is told in a sentence.
+        Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False)
+        logging.getLogger("temporalio").setLevel(logging.CRITICAL)
         try:
             asyncio.run(body(*args, **kwargs))
         except BrokenPipeError:

@@ -1,13 +1,11 @@
 """`clotho replay`: does today's code still tell the stories that were recorded?"""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from temporalio.client import WorkflowHandle, WorkflowHistory
-from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli.context import command, connected, unknown
@@ -33,9 +31,6 @@ async def replay(
     """
     if not which and not query:
         raise CommandError("ID: name workflows or history files, or give a --query.", field="ID")
-    # What core and SDK log of a history that does not fit is in the answer.
-    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)))
-    logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     histories, ids = await asyncio.to_thread(_split, which or [])
     if ids or query:
         async with connected() as context:

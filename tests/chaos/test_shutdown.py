@@ -1,6 +1,7 @@
 """A worker that is asked to stop finishes what it does."""
 
 import asyncio
+from datetime import timedelta
 
 from tests.conftest import EmbeddedStack
 from tests.operator import Operator, soon
@@ -12,7 +13,7 @@ async def test_a_step_in_flight_is_finished_and_its_work_kept(operator: Operator
     worker = await stack.start_worker()
     calls = await operator.pool.fetchval("SELECT count(*) FROM llm_calls")
     await operator.llm_fault("delay", seconds=3)
-    market_id = await operator.propose(await operator.question("fred", soon()))
+    market_id = await operator.propose(await operator.question("fred", soon(timedelta(seconds=40))))
 
     async def asked() -> bool:
         return await operator.llm_faults_left() == 0
@@ -23,6 +24,11 @@ async def test_a_step_in_flight_is_finished_and_its_work_kept(operator: Operator
     # No worker runs, and the draft is there.
     assert await operator.status(market_id) == "draft"
     assert await operator.pool.fetchval("SELECT count(*) FROM llm_calls") == calls + 1
+    # Who asks now is told so.
+    asked_now = (("market", "show", str(market_id)), ("market", "resume", str(market_id), "--reason", "a test"))
+    for answer in await asyncio.gather(*(operator.clotho(*arguments) for arguments in asked_now)):
+        assert (answer.code, answer.out) == (3, "")
+        assert answer.err.startswith(f"Error: No worker answered for market {market_id}")
 
     next_worker = await stack.start_worker()
     await operator.becomes(market_id, "active")

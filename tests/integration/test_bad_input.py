@@ -203,6 +203,7 @@ def is_one_json_object(answer: Answer, bad: Bad) -> bool:
     return (answer.code, answer.out, error["status"]) == (2, "", 2) and bad.field in named
 
 
+@pytest.mark.timeout(300)  # some 130 processes: half a minute alone
 async def test_each_is_one_sentence_and_nothing_is_written(operator: Operator, tmp_path: Path) -> None:
     before = await written(operator)
     gate = asyncio.Semaphore(3)
