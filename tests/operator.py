@@ -108,7 +108,8 @@ class Operator:
 
         Args:
             source: fred, dbnomics, yfinance or wikipedia.
-            expiry: when trading ends and the value is published.
+            expiry: when trading ends and the value is published; of Wikipedia the same for all, as its series share
+                articles, which are published whole.
         """
         series, due, resolution = await self._next_series(source, expiry)
         proposal = Proposal(

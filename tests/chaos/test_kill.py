@@ -153,8 +153,9 @@ async def kill_part(stack: EmbeddedStack, name: str) -> None:
 async def test_random_kills_and_faults(operator: Operator, stack: EmbeddedStack, seed: int) -> None:
     chance = random.Random(seed)
     workers = await started(stack)
+    # Not of Wikipedia: its series share articles, so the latest to be published would hold the others back.
     questions = [
-        await operator.question(chance.choice(["fred", "dbnomics", "yfinance", "wikipedia"]), soon(lead))
+        await operator.question(chance.choice(["fred", "dbnomics", "yfinance"]), soon(lead))
         for lead in [timedelta(seconds=chance.uniform(60, 150)) for _ in range(12)]
     ]
     market_ids = await proposed(operator, questions)
@@ -192,5 +193,5 @@ async def test_random_kills_and_faults(operator: Operator, stack: EmbeddedStack,
         await operator.clotho("parked", "retry", "--all")
         return [await operator.status(market_id) for market_id in market_ids] == ["finalized"] * len(market_ids)
 
-    await eventually(resumed, "the end of all markets", 240)
+    await eventually(resumed, "the end of all markets", 120)
     await check_whole(operator, market_ids, questions)
