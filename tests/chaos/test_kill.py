@@ -187,6 +187,7 @@ async def test_random_kills_and_faults(operator: Operator, stack: EmbeddedStack,
     while events or asyncio.get_running_loop().time() < end:
         event = events.pop() if events else chance.choice([kill_workers, kill_one_worker])
         await event()
+        await operator.clotho("parked", "retry", "--all")  # a draft that waits too long meets its expiry
         await asyncio.sleep(chance.uniform(1, 12))  # the pace of the chaos; nothing is waited for
 
     async def resumed() -> bool:
