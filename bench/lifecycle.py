@@ -26,10 +26,10 @@ from bench.billing import cost_of
 from cli.proposing import propose
 from db.pool import Pool, connect
 from deploy.local import site_control
-from deploy.local.data import asked, load_series
+from deploy.local.data import load_series
+from deploy.local.proposals import series_proposal
 from deploy.local.source_site.control import Embargo
 from deploy.local.temporary import temporary_stack
-from domain.market import Proposal
 
 DISPUTE_WINDOW = 1
 """Seconds: the least that still is a timer."""
@@ -96,13 +96,7 @@ async def _run(
     ids = []
     for number, one in enumerate(chosen):
         due, resolution = one.observations[-2].date, one.observations[-1].date
-        proposal = Proposal(
-            text=asked(one, due, resolution),
-            background=one.description,
-            criteria=f"Resolves to the value found at {one.url} once the data is published.",
-            expiry=expiry,
-            proposer="bench",
-        )
+        proposal = series_proposal(one, due, resolution, expiry=expiry, proposer="bench")
         proposed = await propose(client, pool, proposal, key=str(number), dispute_window_seconds=DISPUTE_WINDOW)
         ids.append(proposed.workflow_id)
     published = await _until(pool, "active", markets, started)

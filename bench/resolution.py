@@ -23,10 +23,11 @@ from activities.llm import LlmSteps
 from activities.sources import SourceSteps
 from db import markets, proposals
 from db.pool import Pool, connect
-from deploy.local.data import FOLDER, SERIES_FILE, Series, asked, load_series, truth
+from deploy.local.data import FOLDER, SERIES_FILE, Series, load_series, truth
+from deploy.local.proposals import series_proposal
 from deploy.local.temporary import temporary_stack
 from domain import ids
-from domain.market import CollectRequest, DraftRequest, Proposal, RehearseRequest
+from domain.market import CollectRequest, DraftRequest, RehearseRequest
 from domain.status import MarketStatus
 from domain.steps import Role
 from workers import settings as worker_settings
@@ -91,13 +92,8 @@ async def _one(
     """What became of one question (`resolved`, or why not), and whether the outcome is the true one."""
     series, due, resolution = question
     market_id = ids.market_id("proposal", str(number))
-    proposal = Proposal(
-        text=asked(series, due, resolution),
-        background=series.description,
-        criteria=f"Resolves to the value found at {series.url} once the data is published.",
-        expiry=(datetime.now(UTC) + TRADING).replace(microsecond=0),
-        proposer="bench",
-    )
+    expiry = (datetime.now(UTC) + TRADING).replace(microsecond=0)
+    proposal = series_proposal(series, due, resolution, expiry=expiry, proposer="bench")
     environment = ActivityEnvironment()
     async with gate:
         await proposals.insert(pool, market_id, str(number), proposal)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.context import command, connected
-from cli.output import CommandError, Exit, JsonOption, emit, say, table
+from cli.output import CommandError, Exit, JsonOption, emit, say, table, write_new
 from db import audit
 from db.pool import Pool
 from domain.audit import AuditEntry, Broken, ChainCheck
@@ -49,7 +49,7 @@ async def list_entries(
         found = await audit.entries(context.pool, entity_id=entity, last=limit)
 
         def show() -> None:
-            rows = [(e.id, f"{e.created_at:%Y-%m-%d %H:%M:%S}", e.action, e.entity_id, e.actor, _why(e)) for e in found]
+            rows = [(e.id, f"{e.created_at:%Y-%m-%d %H:%M:%S}", e.action, e.entity_id, e.actor, e.why) for e in found]
             table(
                 ["", "when (UTC)", "action", "about", "who", "why…"], rows, empty="The audit log has no such entries."
             )
@@ -90,18 +90,8 @@ async def export(
     async with connected() as context:
         found = await audit.entries(context.pool, entity_id=entity, last=10_000_000)
     text = _as_csv(found) if file.suffix == ".csv" else "".join(f"{entry.model_dump_json()}\n" for entry in found)
-    try:
-        with file.open("x", encoding="utf-8", newline="") as opened:
-            opened.write(text)
-    except OSError as error:
-        raise CommandError(
-            f"FILE: {file} cannot be written ({error.strerror}): name a new file.", field="FILE"
-        ) from None
+    write_new(file, text.encode())
     emit({"file": str(file), "entries": len(found)}, as_json, lambda: say(f"Wrote {len(found)} entries to {file}."))
-
-
-def _why(entry: AuditEntry) -> str:
-    return str(entry.details.get("reason") or entry.details.get("outcome") or "")
 
 
 def _as_csv(found: list[AuditEntry]) -> str:

@@ -25,7 +25,8 @@ from cli.proposing import propose
 from cli.stack import ensure_up
 from db import markets
 from deploy.local import site_control
-from deploy.local.data import Question, Series, asked, load_questions, load_series, truth
+from deploy.local.data import Question, Series, load_questions, load_series, truth
+from deploy.local.proposals import question_proposal, series_proposal
 from deploy.local.source_site.control import Embargo, Fault, Release
 from domain.base import Model
 from domain.market import Accepted, Proposal, ReviewDecision
@@ -151,13 +152,7 @@ def choose(expiry: datetime) -> list[Case]:
 def _series_case(series: Series, expiry: datetime) -> Case:
     due, resolution = series.observations[-2].date, series.observations[-1].date
     return Case(
-        proposal=Proposal(
-            text=asked(series, due, resolution),
-            background=series.description,
-            criteria=f"Resolves to the value found at {series.url} once the data is published.",
-            expiry=expiry,
-            proposer=PROPOSER,
-        ),
+        proposal=series_proposal(series, due, resolution, expiry=expiry, proposer=PROPOSER),
         source=series.source,
         embargo=Embargo(id=series.key, date=resolution, until=expiry),
         true_outcome=truth(series, due, resolution),
@@ -166,16 +161,10 @@ def _series_case(series: Series, expiry: datetime) -> Case:
 
 def _question_case(question: Question, expiry: datetime) -> Case:
     return Case(
-        proposal=Proposal(
-            text=question.question,
-            background=question.background,
-            criteria=f"{question.criteria}\nSource: {question.url}",
-            expiry=expiry,
-            proposer=PROPOSER,
-        ),
+        proposal=question_proposal(question, expiry=expiry, proposer=PROPOSER),
         source=question.source,
         embargo=Embargo(id=question.id, date=None, until=expiry),
-        true_outcome="YES" if question.resolutions[0].outcome == 1 else "NO",
+        true_outcome=question.truth,
     )
 
 

@@ -1,7 +1,7 @@
 """`clotho doctor`: what is wrong, how bad it is, and the next command."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -72,16 +72,15 @@ async def doctor(as_json: JsonOption = False) -> None:
     """
     configured = settings()
     asked = DoctorSettings(_env_file=env_file())
-    found: list[Finding] = []
-    for check in (
+    checked = await asyncio.gather(
         _temporal(configured),
         _postgres(configured),
         _redis(asked),
         _chain(configured),
         _model(asked),
         _certificate(configured),
-    ):
-        found.extend([finding async for finding in check])
+    )
+    found = [finding for findings in checked for finding in findings]
 
     def show() -> None:
         rows = [(styled(f.level), f.check, f.finding, f.next) for f in found]
@@ -95,19 +94,17 @@ async def doctor(as_json: JsonOption = False) -> None:
         raise SystemExit(int(Exit.FAILED))
 
 
-async def _probe(
-    check: str, ask: Callable[[], Awaitable[str]], level: Level, next_command: str
-) -> AsyncIterator[Finding]:
-    """One finding: what `ask` answers, or at `level` why it does not."""
+async def _probe(check: str, ask: Callable[[], Awaitable[str]], level: Level, next_command: str) -> Finding:
+    """What `ask` answers, or at `level` why it does not."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            yield Finding(check=check, level=Level.OK, finding=await ask())
+            return Finding(check=check, level=Level.OK, finding=await ask())
     except Exception as error:
         why = f"does not answer ({type(error).__name__})"
-        yield Finding(check=check, level=level, finding=why, next=next_command)
+        return Finding(check=check, level=level, finding=why, next=next_command)
 
 
-async def _temporal(configured: CliSettings) -> AsyncIterator[Finding]:
+async def _temporal(configured: CliSettings) -> list[Finding]:
     client: Client | None = None
 
     async def ask() -> str:
@@ -116,25 +113,25 @@ async def _temporal(configured: CliSettings) -> AsyncIterator[Finding]:
         await client.service_client.check_health()
         return "answers"
 
-    async for finding in _probe("temporal", ask, Level.P1, "clotho status"):
-        yield finding
+    answered = await _probe("temporal", ask, Level.P1, "clotho status")
     if client is None:
-        return
-    for role in Role:
-        async for finding in _role(client, role):
-            yield finding
+        return [answered]
     parked = (await client.count_workflows("Parked = true AND ExecutionStatus = 'Running'")).count
-    yield Finding(
-        check="parked steps",
-        level=Level.P3 if parked else Level.OK,
-        finding=f"{parked} wait for an operator",
-        next="clotho parked list" if parked else "",
-    )
     reviews = (await client.count_workflows("MarketStatus = 'pending_review' AND ExecutionStatus = 'Running'")).count
-    yield Finding(check="reviews", level=Level.OK, finding=f"{reviews} wait for a reviewer")
+    return [
+        answered,
+        *[await _role(client, role) for role in Role],
+        Finding(
+            check="parked steps",
+            level=Level.P3 if parked else Level.OK,
+            finding=f"{parked} wait for an operator",
+            next="clotho parked list" if parked else "",
+        ),
+        Finding(check="reviews", level=Level.OK, finding=f"{reviews} wait for a reviewer"),
+    ]
 
 
-async def _role(client: Client, role: Role) -> AsyncIterator[Finding]:
+async def _role(client: Client, role: Role) -> Finding:
     queue_type = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
     if role is Role.ORCHESTRATOR:
         queue_type = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
@@ -151,14 +148,13 @@ async def _role(client: Client, role: Role) -> AsyncIterator[Finding]:
     if not pollers:
         # Without these two no market is resolved; without the others some wait.
         level = Level.P1 if role in {Role.ORCHESTRATOR, Role.SOURCES} else Level.P2
-        yield Finding(check=f"workers {role}", level=level, finding="no worker polls", next=start)
-    elif backlog > BACKLOG:
-        yield Finding(check=f"workers {role}", level=Level.P3, finding=f"{backlog} tasks wait", next=start)
-    else:
-        yield Finding(check=f"workers {role}", level=Level.OK, finding=f"{pollers} polling, {backlog} tasks wait")
+        return Finding(check=f"workers {role}", level=level, finding="no worker polls", next=start)
+    if backlog > BACKLOG:
+        return Finding(check=f"workers {role}", level=Level.P3, finding=f"{backlog} tasks wait", next=start)
+    return Finding(check=f"workers {role}", level=Level.OK, finding=f"{pollers} polling, {backlog} tasks wait")
 
 
-async def _postgres(configured: CliSettings) -> AsyncIterator[Finding]:
+async def _postgres(configured: CliSettings) -> list[Finding]:
     found: dict[str, int] = {}
 
     async def ask() -> str:
@@ -174,43 +170,44 @@ async def _postgres(configured: CliSettings) -> AsyncIterator[Finding]:
             await connection.close()
         return "answers"
 
-    async for finding in _probe("postgres", ask, Level.P1, "clotho status"):
-        yield finding
-    if not found:
-        return
+    answered = await _probe("postgres", ask, Level.P1, "clotho status")
+    if "overdue" not in found:
+        return [answered]
     behind = len(migrate.migrations()) - found["migrations"]
-    yield Finding(
-        check="migrations",
-        level=Level.P2 if behind else Level.OK,
-        finding=f"{behind} to be applied" if behind else "current",
-        next="clotho up" if behind else "",
-    )
-    yield Finding(
-        check="overdue markets",
-        level=Level.P1 if found["overdue"] else Level.OK,
-        finding=f"{found['overdue']} expired over {OVERDUE.seconds // 60} min ago and unresolved",
-        next="clotho market list --status active" if found["overdue"] else "",
-    )
+    return [
+        answered,
+        Finding(
+            check="migrations",
+            level=Level.P2 if behind else Level.OK,
+            finding=f"{behind} to be applied" if behind else "current",
+            next="clotho up" if behind else "",
+        ),
+        Finding(
+            check="overdue markets",
+            level=Level.P1 if found["overdue"] else Level.OK,
+            finding=f"{found['overdue']} expired over {OVERDUE.seconds // 60} min ago and unresolved",
+            next="clotho market list --status active" if found["overdue"] else "",
+        ),
+    ]
 
 
-async def _redis(asked: DoctorSettings) -> AsyncIterator[Finding]:
+async def _redis(asked: DoctorSettings) -> list[Finding]:
     url = asked.redis_url
     if url is None:
-        return
+        return []
 
     async def ask() -> str:
         async with redis.from_url(url) as client:
             await client.ping()
         return "answers"
 
-    async for finding in _probe("valkey", ask, Level.P3, "clotho status"):
-        yield finding
+    return [await _probe("valkey", ask, Level.P3, "clotho status")]
 
 
-async def _chain(configured: CliSettings) -> AsyncIterator[Finding]:
+async def _chain(configured: CliSettings) -> list[Finding]:
     url = configured.solana_rpc_url
     if url is None:
-        return
+        return []
 
     async def ask() -> str:
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -218,13 +215,12 @@ async def _chain(configured: CliSettings) -> AsyncIterator[Finding]:
             answer = (await client.post(url, json=request)).raise_for_status().json()
         return f"answers {answer['result']}"
 
-    async for finding in _probe("chain", ask, Level.P2, "clotho status"):
-        yield finding
+    return [await _probe("chain", ask, Level.P2, "clotho status")]
 
 
-async def _model(asked: DoctorSettings) -> AsyncIterator[Finding]:
+async def _model(asked: DoctorSettings) -> list[Finding]:
     if asked.openai_api_key is None:
-        return
+        return []
     headers = {"Authorization": f"Bearer {asked.openai_api_key.get_secret_value()}"}
 
     async def ask() -> str:
@@ -232,14 +228,13 @@ async def _model(asked: DoctorSettings) -> AsyncIterator[Finding]:
             (await client.get(f"{asked.openai_base_url}/models")).raise_for_status()
         return "answers"
 
-    async for finding in _probe("model", ask, Level.P2, "check OPENAI_BASE_URL and OPENAI_API_KEY"):
-        yield finding
+    return [await _probe("model", ask, Level.P2, "check OPENAI_BASE_URL and OPENAI_API_KEY")]
 
 
-async def _certificate(configured: CliSettings) -> AsyncIterator[Finding]:
+async def _certificate(configured: CliSettings) -> list[Finding]:
     file = configured.sources_ca_file
     if file is None:
-        return
+        return []
 
     async def ask() -> str:
         certificate = x509.load_pem_x509_certificate(await asyncio.to_thread(file.read_bytes))
@@ -248,5 +243,4 @@ async def _certificate(configured: CliSettings) -> AsyncIterator[Finding]:
             raise ValueError(f"{days} days left")
         return f"valid for {days} days"
 
-    async for finding in _probe("sources' CA", ask, Level.P4, "renew SOURCES_CA_FILE"):
-        yield finding
+    return [await _probe("sources' CA", ask, Level.P4, "renew SOURCES_CA_FILE")]

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.panel import Panel
 
 from cli.context import command, connected
-from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table
+from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table, write_new
 from cli.parked import unpark
 from cli.proposing import Refused, propose
 from db import audit, evidence, markets
@@ -129,7 +129,7 @@ async def show_market(market_id: MarketId, as_json: JsonOption = False) -> None:
                     (r.condition, r.result, r.source or "", (r.detail or r.excerpt).replace("\n", " ")) for r in results
                 ]
                 table(["condition", "result", "source", "because…"], rows, empty="")
-            entries = [(f"{e.created_at:%m-%d %H:%M:%S}", e.action, e.actor, _why(e.details)) for e in trail]
+            entries = [(f"{e.created_at:%m-%d %H:%M:%S}", e.action, e.actor, e.why) for e in trail]
             table(["when (UTC)", "action", "who", "why…"], entries, empty="No audit entries.")
 
         emit(
@@ -229,12 +229,7 @@ async def export(
 
     async with connected() as context:
         data = write_bundle(await bundle_of(context, market_id))
-    try:
-        with file.open("xb") as opened:
-            opened.write(data)
-    except OSError as error:
-        why = f"FILE: {file} cannot be written ({error.strerror}): name a new file."
-        raise CommandError(why, field="FILE") from None
+    write_new(file, data)
     emit(
         {"market_id": str(market_id), "file": str(file), "bytes": len(data)},
         as_json,
@@ -296,10 +291,6 @@ def _print_draft(draft: MarketDraft) -> None:
         *((f"source {s.name}", s.url) for s in rules.criteria.allowed_sources),
     ]
     table(["", "draft…"], [(name, str(value).replace("\n", " ")) for name, value in facts], empty="", whole_text=True)
-
-
-def _why(details: dict[str, Any]) -> str:
-    return str(details.get("reason") or details.get("outcome") or "")
 
 
 def _distance(moment: datetime) -> str:

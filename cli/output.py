@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -52,6 +53,20 @@ def emit(data: Any, as_json: bool, show: Callable[[], None]) -> None:
 def say(sentence: str) -> None:
     """A sentence for people; a terminal wraps it, a pipe gets it in one line."""
     console.print(sentence, soft_wrap=not console.is_terminal)
+
+
+def write_new(file: Path, data: bytes) -> None:
+    """Write a file that does not exist yet.
+
+    Raises:
+        CommandError: it exists, or cannot be written.
+    """
+    try:
+        with file.open("xb") as opened:
+            opened.write(data)
+    except OSError as error:
+        why = f"FILE: {file} cannot be written ({error.strerror}): name a new file."
+        raise CommandError(why, field="FILE") from None
 
 
 def fail(error: CommandError, *, as_json: bool) -> NoReturn:

@@ -1,6 +1,5 @@
 """Gathering what a verification compares: Postgres, the chain, the workflow's own history; `domain.verify` decides."""
 
-import base64
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -44,7 +43,7 @@ async def bundle_of(context: Context, market_id: UUID) -> Bundle:
                 sha256=entry.sha256,
                 content_type=entry.content_type,
                 fetched_at=entry.fetched_at,
-                body=None if entry.body is None else base64.b64encode(entry.body).decode(),
+                body=entry.body,
             )
             for entry in entries
         ),

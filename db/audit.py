@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from db.pool import Connection, Pool
+from db.pool import Connection, Pool, insertion
 from domain.audit import AuditEntry, AuditHead, entry_after
 
 
@@ -15,11 +15,10 @@ async def append(
 
     Call it last in a transaction: from here until the commit no other transaction can add its entry.
     """
-    row = await connection.fetchrow("SELECT entries, sha256 FROM audit_head FOR UPDATE")
-    assert row is not None, "the migration made the head"
+    last = await head(connection, to_append=True)
     now: datetime = await connection.fetchval("SELECT clock_timestamp()")
     entry = entry_after(
-        AuditHead(entries=row["entries"], sha256=row["sha256"]),
+        last,
         action=action,
         entity_type=entity_type,
         entity_id=entity_id,
@@ -28,17 +27,14 @@ async def append(
         created_at=now,
     )
     fields = entry.model_dump()
-    await connection.execute(
-        f"INSERT INTO audit_logs ({', '.join(fields)})"  # noqa: S608 - the model's own field names
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        *fields.values(),
-    )
+    await connection.execute(insertion("audit_logs", fields), *fields.values())
     await connection.execute("UPDATE audit_head SET entries = $1, sha256 = $2", entry.id, entry.sha256)
 
 
-async def head(connection: Connection | Pool) -> AuditHead:
-    """How many entries there are, and the hash of the last."""
-    row = await connection.fetchrow("SELECT entries, sha256 FROM audit_head")
+async def head(connection: Connection | Pool, *, to_append: bool = False) -> AuditHead:
+    """How many entries there are, and the hash of the last; `to_append` keeps other writers off until the commit."""
+    query = "SELECT entries, sha256 FROM audit_head"
+    row = await connection.fetchrow(f"{query} FOR UPDATE" if to_append else query)
     assert row is not None, "the migration made the head"
     return AuditHead(entries=row["entries"], sha256=row["sha256"])
 

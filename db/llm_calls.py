@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from db.pool import Pool
+from db.pool import Pool, insertion
 from domain.base import Model
 
 
@@ -37,9 +37,4 @@ async def cached(pool: Pool, ai_version: str, prompt_type: str, input_sha256: st
 async def record(pool: Pool, call: LlmCall) -> None:
     """Store a call; of two attempts that both paid, the first one's answer stays."""
     fields = call.model_dump()
-    columns = ", ".join(fields)
-    places = ", ".join(f"${place}" for place in range(1, len(fields) + 1))
-    await pool.execute(
-        f"INSERT INTO llm_calls ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING",  # noqa: S608 - our own names
-        *fields.values(),
-    )
+    await pool.execute(f"{insertion('llm_calls', fields)} ON CONFLICT DO NOTHING", *fields.values())

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from db.pool import Connection, Pool
+from db.pool import Connection, Pool, insertion
 from domain import errors
 from domain.base import Model
 from domain.canonical import model_sha256
@@ -103,11 +103,7 @@ def as_market_draft(market: Market, rules: ResolutionRules) -> MarketDraft:
 async def insert(connection: Connection, market: Market) -> None:
     """Store a new market; its rules are stored before it."""
     fields = market.model_dump()
-    places = ", ".join(f"${place}" for place in range(1, len(fields) + 1))
-    await connection.execute(
-        f"INSERT INTO markets ({', '.join(fields)}) VALUES ({places})",  # noqa: S608 - the model's own field names
-        *fields.values(),
-    )
+    await connection.execute(insertion("markets", fields), *fields.values())
 
 
 async def move(connection: Connection, market_id: UUID, to: MarketStatus, **facts: Any) -> None:

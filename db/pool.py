@@ -1,6 +1,7 @@
 """The connection pool, with JSON columns as Python objects."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -15,6 +16,12 @@ else:
 
 async def _prepare(connection: Any) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+def insertion(table: str, fields: Mapping[str, object]) -> str:
+    """The statement that inserts one row; its arguments are the values of `fields`. Names are our own, never input."""
+    places = ", ".join(f"${place}" for place in range(1, len(fields) + 1))
+    return f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({places})"  # noqa: S608 - table and columns are ours
 
 
 async def connect(url: str, *, max_size: int = 10) -> Pool:

@@ -31,6 +31,11 @@ class AuditEntry(Model):
     previous_sha256: str
     sha256: str
 
+    @property
+    def why(self) -> str:
+        """In a few words: the reason given, or the outcome."""
+        return str(self.details.get("reason") or self.details.get("outcome") or "")
+
     def computed_sha256(self) -> str:
         """The hash that these fields must have."""
         fields = self.model_dump(mode="json", exclude={"sha256", "created_at"})

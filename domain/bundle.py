@@ -4,12 +4,11 @@ The file is canonical JSON (RFC 8785) of the bundle and its SHA-256, so that it 
 byte is found; the checks then recompute the market as `clotho market verify` does.
 """
 
-import base64
 import json
 from typing import Any
 from uuid import UUID
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, ConfigDict
 
 from domain.audit import AuditEntry
 from domain.base import Model
@@ -31,15 +30,13 @@ class BundleError(ValueError):
     """The file is no bundle, or was changed; one sentence."""
 
 
-class BundledEvidence(Model):
-    """One document: `body` is base64 of its bytes, None when they are lost."""
+class BundledEvidence(StoredEvidence):
+    """One document with where and when it was fetched; in the file `body` is base64 (RFC 4648, section 5)."""
 
-    source: str
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
+
     url: str
-    sha256: str
-    content_type: str
     fetched_at: AwareDatetime
-    body: str | None
 
 
 class BundledTransaction(Model):
@@ -69,16 +66,7 @@ class Bundle(Model):
 
     def checks(self) -> tuple[Check, ...]:
         """Recompute the market from what the bundle holds; each audit entry must carry its own hash."""
-        evidence = [
-            StoredEvidence(
-                source=entry.source,
-                sha256=entry.sha256,
-                content_type=entry.content_type,
-                body=None if entry.body is None else base64.b64decode(entry.body),
-            )
-            for entry in self.evidence
-        ]
-        recomputed = verify(self.rules, self.market, evidence, self.resolution, self.record, self.workflow)
+        recomputed = verify(self.rules, self.market, self.evidence, self.resolution, self.record, self.workflow)
         return (*recomputed, *(_audit_check(entry) for entry in self.audit))
 
 

@@ -22,7 +22,8 @@ from bench.billing import Cost, cost_of
 from cli.proposing import propose
 from db.pool import Pool, connect
 from deploy.local import site_control
-from deploy.local.data import Series, asked, load_questions, load_series, truth
+from deploy.local.data import Series, load_questions, load_series, truth
+from deploy.local.proposals import question_proposal, series_proposal
 from deploy.local.source_site.control import Embargo
 from domain.ids import market_workflow_id
 from domain.market import MarketEnd, MarketState, Proposal
@@ -112,13 +113,7 @@ class Operator:
                 articles, which are published whole.
         """
         series, due, resolution = await self._next_series(source, expiry)
-        proposal = Proposal(
-            text=asked(series, due, resolution),
-            background=series.description,
-            criteria=f"Resolves to the value found at {series.url} once the data is published.",
-            expiry=expiry,
-            proposer="test",
-        )
+        proposal = series_proposal(series, due, resolution, expiry=expiry, proposer="test")
         return Question(proposal, truth(series, due, resolution))
 
     async def drafted_question(
@@ -149,14 +144,7 @@ class Operator:
         """A question that no series answers: its results page has to be judged."""
         question = next(one for one in load_questions() if one.id == id)
         await self.site.embargo(Embargo(id=id, until=expiry))
-        proposal = Proposal(
-            text=question.question,
-            background=question.background,
-            criteria=f"{question.criteria}\nSource: {question.url}",
-            expiry=expiry,
-            proposer="test",
-        )
-        return Question(proposal, "YES" if question.resolutions[0].outcome == 1 else "NO")
+        return Question(question_proposal(question, expiry=expiry, proposer="test"), question.truth)
 
     async def propose(self, question: Question | Proposal, *, key: str | None = None, window: int = 1) -> UUID:
         """Propose in this process; returns the market's id."""

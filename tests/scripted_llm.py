@@ -75,11 +75,3 @@ def drafted(question: str, **fields: str) -> MarketDraft:
     answer = ask(question, **fields)
     assert answer.draft is not None, answer.refusal
     return MarketDraft.model_validate_json(answer.draft.model_dump_json(by_alias=True))
-
-
-def question_about(series: Series, due: date, resolution_day: date) -> str:
-    return series.question.format(forecast_due_date=due, resolution_date=resolution_day)
-
-
-def criteria_of(series: Series) -> str:
-    return f"Resolves to the value found at {series.url} once the data is published."

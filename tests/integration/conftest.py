@@ -1,10 +1,12 @@
 """What the integration tests share: an operator of the embedded stack, and workers."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from tests.conftest import EmbeddedStack, WorkerProcess
+from tests.integration.chain_world import World, prepared, set_faults
 from tests.operator import Operator, at_work
 
 
@@ -21,3 +23,17 @@ async def worker(stack: EmbeddedStack) -> AsyncIterator[WorkerProcess]:
     started = await stack.start_worker()
     yield started
     await started.stop()
+
+
+@pytest.fixture(scope="module")
+async def shared_chain(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> AsyncIterator[World]:
+    """A node of its own, with wallets and chain, for the tests of a module."""
+    async with prepared(tmp_path_factory.mktemp("solana"), postgres_url) as world:
+        yield world
+
+
+@pytest.fixture
+async def world(shared_chain: World) -> AsyncIterator[World]:
+    """A copy, of which a test may change wallets and client."""
+    yield replace(shared_chain)
+    await set_faults(shared_chain.node)

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import struct
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -36,23 +35,9 @@ from domain.errors import (
 )
 from domain.rules import Answer
 from domain.status import MarketStatus
-from tests.integration.chain_world import OTHER_ROOT, ROOT, World, fails, fund, prepared, set_faults, settlement
+from tests.integration.chain_world import OTHER_ROOT, ROOT, World, fails, fund, set_faults, settlement
 from tests.integration.solana_node_process import SOL
 from tests.support import free_ports
-
-
-@pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> AsyncIterator[World]:
-    async with prepared(tmp_path_factory.mktemp("solana"), postgres_url) as world:
-        yield world
-
-
-@pytest.fixture
-async def world(shared: World) -> AsyncIterator[World]:
-    """A copy, of which a test may change wallets and client."""
-    yield replace(shared)
-    await set_faults(shared.node)
-
 
 # One record, whatever happens.
 

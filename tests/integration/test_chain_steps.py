@@ -1,12 +1,10 @@
 """The chain's steps: what they write on chain, in PostgreSQL and in the audit log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
-import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.chain import ChainSteps
@@ -15,21 +13,8 @@ from domain import market, steps
 from domain.errors import CHAIN_UNREACHABLE, ILLEGAL_MOVE
 from domain.rules import Answer
 from domain.status import MarketStatus
-from tests.integration.chain_world import MARKETS_URL, OTHER_ROOT, ROOT, World, fails, prepared, set_faults
+from tests.integration.chain_world import MARKETS_URL, OTHER_ROOT, ROOT, World, fails, set_faults
 from tests.support import free_ports
-
-
-@pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory, postgres_url: str) -> AsyncIterator[World]:
-    async with prepared(tmp_path_factory.mktemp("solana"), postgres_url) as world:
-        yield world
-
-
-@pytest.fixture
-async def world(shared: World) -> AsyncIterator[World]:
-    """A copy, of which a test may change wallets and client."""
-    yield replace(shared)
-    await set_faults(shared.node)
 
 
 async def run(step: Callable[[Any], Awaitable[Any]], request: Any) -> Any:

@@ -1,6 +1,5 @@
 """A bundle is checked with nothing but its bytes, and every changed byte is found."""
 
-import base64
 import json
 from datetime import UTC, datetime
 from uuid import UUID
@@ -53,7 +52,7 @@ def bundle(body: bytes = BODY) -> Bundle:
                 sha256=document.sha256,
                 content_type=document.content_type,
                 fetched_at=NOW,
-                body=base64.b64encode(body).decode(),
+                body=body,
             ),
         ),
         resolution=RecordedResolution(

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 from deploy.local import data
 from deploy.local.data import Series, load_questions
+from deploy.local.data import asked as question_about
+from deploy.local.proposals import criteria_of
 from deploy.local.scripted_llm.safety import injection
 from deploy.local.source_site.site import Site
 from domain.canonical import sha256_hex
@@ -39,9 +41,7 @@ from tests.scripted_llm import (
     D,
     R,
     ask,
-    criteria_of,
     drafted,
-    question_about,
 )
 
 NEW_YORK = ZoneInfo("America/New_York")

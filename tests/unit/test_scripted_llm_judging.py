@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deploy.local.data import asked as question_about
 from deploy.local.data import load_questions
+from deploy.local.proposals import criteria_of
 from deploy.local.scripted_llm import resolution, validation
 from deploy.local.source_site.pages import result_page
 from domain.answers import ResolutionAnswer, ValidationAnswer
@@ -14,7 +16,7 @@ from domain.canonical import sha256_hex
 from domain.extraction import Document, text_of
 from domain.market import MarketDraft
 from domain.rules import Logic, ResolutionRules
-from tests.scripted_llm import INJECTIONS, ONE_OF_EACH, PAGE, RATE, TODAY, D, R, criteria_of, drafted, question_about
+from tests.scripted_llm import INJECTIONS, ONE_OF_EACH, PAGE, RATE, TODAY, D, R, drafted
 
 
 def check(draft: MarketDraft) -> ValidationAnswer:

@@ -29,6 +29,7 @@ from db import markets
 from db.pool import Pool
 from db.pool import connect as connect_database
 from deploy.local import data, site_control
+from deploy.local.proposals import question_proposal
 from deploy.local.scripted_llm.faults import Fault as ModelFault
 from deploy.local.source_site.control import Embargo, Fault, Release
 from domain.ids import market_workflow_id
@@ -94,7 +95,7 @@ class TextQuestion:
 
     @property
     def truth(self) -> str:
-        return "YES" if self.question.resolutions[-1].outcome == 1 else "NO"
+        return self.question.truth
 
     async def withhold(self) -> None:
         """Have the page say that there is no result yet."""
@@ -106,13 +107,7 @@ class TextQuestion:
 
     def proposal(self, expiry: datetime) -> Proposal:
         """As a person proposes it; the model makes the draft."""
-        return Proposal(
-            text=self.question.question,
-            background=self.question.background,
-            criteria=f"{self.question.criteria}\nSource: {self.question.url}",
-            expiry=expiry,
-            proposer="somebody",
-        )
+        return question_proposal(self.question, expiry=expiry, proposer="somebody")
 
 
 def text_question(site: site_control.SiteControl, question_id: str = "metaculus:39771") -> TextQuestion:

@@ -71,6 +71,11 @@ class Question(Model):
     value_at_asking: str
     resolutions: tuple[Resolution, ...]
 
+    @property
+    def truth(self) -> Literal["YES", "NO"]:
+        """The true answer: what it last resolved to."""
+        return "YES" if self.resolutions[-1].outcome == 1 else "NO"
+
 
 def load_series(path: Path = FOLDER / SERIES_FILE) -> tuple[Series, ...]:
     """The series of a JSON Lines file.
