@@ -1,10 +1,15 @@
 """The steps that change a market on chain, each with its database effect in one transaction."""
 
+import asyncio
+
 from activities.base import heartbeating, implements
-from activities.market_chain import MarketChain, NewRecord, Settlement
-from db import ai_config, audit, chain_transactions, markets, proposals, step_results
+from activities.disputes import documents_of_look
+from activities.market_chain import MarketChain, NewRecord, Overturn, Settlement
+from db import ai_config, audit, chain_transactions, disputes, evidence, markets, proposals, step_results
 from db.pool import Connection, Pool
 from domain import errors, steps
+from domain.canonical import sha256_hex
+from domain.dispute import Admission, AdmitRequest, CloseRequest, DisputeEnd
 from domain.errors import failure
 from domain.market import (
     Canceled,
@@ -16,16 +21,22 @@ from domain.market import (
     Settled,
     SettleRequest,
 )
+from domain.resolver import resolve
 from domain.status import MarketStatus, ProposalStatus
 
 _ACTOR = "chain"
 _HOUR = 3_600
 
 
-class ChainSteps:
-    """Publishes, settles, cancels and finalises markets.
+class _Unadmitted(Exception):
+    """A dispute is turned away; the message is the clause why."""
 
-    Each step first does its effect on chain, which happens once however often it is asked for, and then records it.
+
+class ChainSteps:
+    """Publishes, settles, cancels and finalises markets; admits disputes, and overturns outcomes.
+
+    Each step that writes first does its effect on chain, which happens once however often it is asked for, and then
+    records it.
     """
 
     def __init__(self, pool: Pool, chain: MarketChain, markets_url: str) -> None:
@@ -161,3 +172,110 @@ class ChainSteps:
             await audit.append(connection, "market_finalized", "market", key, _ACTOR, details)
 
         return await step_results.commit_once(self._pool, steps.FINALIZE_MARKET, key, finalized, effect)
+
+    @implements(steps.ADMIT_DISPUTE)
+    async def admit_dispute(self, request: AdmitRequest) -> Admission:
+        """Open a dispute, or turn it away: who holds no token of the market, or disputes too often.
+
+        Idempotent because: keyed by the dispute and the moment it was submitted, committed once with its result; of
+        two disputes at once of the same disputant the second counts after the first one's transaction.
+        """
+        dispute = await disputes.get_if_stored(self._pool, request.dispute_id)
+        if dispute is None or dispute.market_id != request.market_id:
+            return Admission(refusal="no such dispute of this market is stored")
+        if dispute.status in {"upheld", "overturned"}:
+            return Admission(known=True)
+        market = str(request.market_id)
+        # What was refused may be submitted again, and is then looked at anew.
+        key = f"{dispute.id}:{dispute.created_at.isoformat()}"
+        if stored := await step_results.stored(self._pool, steps.ADMIT_DISPUTE, key):
+            return stored
+        async with heartbeating():
+            held = await self._chain.holdings(request.market_id, dispute.disputant)
+        limits: dict[str, int] = (await ai_config.get(self._pool, "rate_limits"))["dispute"]
+
+        async def admit(connection: Connection) -> None:
+            if not held.yes and not held.no:
+                raise _Unadmitted(f"{dispute.disputant} holds no YES or NO token of this market")
+            hour, day = await disputes.admitted_since(connection, dispute.disputant)
+            for count, period in ((hour, "hour"), (day, "day")):
+                if count >= limits[period]:
+                    raise _Unadmitted(
+                        f"{dispute.disputant} has disputed {count} times within the last {period}, and at most"
+                        f" {limits[period]} disputes are admitted"
+                    )
+            if not await disputes.admit(connection, dispute.id, request.look, request.outcome):
+                raise _Unadmitted("the dispute was withdrawn meanwhile")
+            await markets.move(connection, request.market_id, MarketStatus.DISPUTED)
+            details = request.model_dump(mode="json", exclude={"market_id"})
+            details |= {"reason_sha256": sha256_hex(dispute.reason.encode())}
+            await audit.append(connection, "dispute_submitted", "market", market, dispute.disputant, details)
+
+        try:
+            return await step_results.commit_once(self._pool, steps.ADMIT_DISPUTE, key, Admission(), admit)
+        except _Unadmitted as why:
+            refused = Admission(refusal=str(why))
+
+        async def refuse(connection: Connection) -> None:
+            await disputes.refuse(connection, dispute.id, refused.refusal)
+            details = {"dispute_id": str(dispute.id), "reason": refused.refusal}
+            await audit.append(connection, "dispute_refused", "market", market, dispute.disputant, details)
+
+        return await step_results.commit_once(self._pool, steps.ADMIT_DISPUTE, key, refused, refuse)
+
+    @implements(steps.OVERTURN_OUTCOME)
+    async def overturn_outcome(self, request: CloseRequest) -> DisputeEnd:
+        """Write the outcome that a dispute won on chain, record what it rests on, and close the dispute.
+
+        Idempotent because: a record that names this dispute is left as it is, and the result is stored under the
+        dispute's id.
+        """
+        dispute, opinion = request.dispute, request.opinion
+        key = str(dispute.dispute_id)
+        if stored := await step_results.stored(self._pool, steps.OVERTURN_OUTCOME, key):
+            return stored
+        root = request.evidence_root
+        assert root is not None, "an outcome is overturned after its sources were fetched again"
+        rules = await markets.load_rules(self._pool, dispute.rules_sha256)
+        documents = await documents_of_look(self._pool, dispute.market_id, dispute.recheck)
+        async with heartbeating():
+            verdict = await asyncio.to_thread(resolve, rules, documents)
+            written = await self._chain.overturn(
+                Overturn(
+                    market_id=dispute.market_id,
+                    dispute_id=dispute.dispute_id,
+                    outcome=opinion.outcome,
+                    evidence_sha256=root,
+                )
+            )
+        end = DisputeEnd(
+            status="overturned",
+            outcome=opinion.outcome,
+            look=dispute.recheck,
+            evidence_root=root,
+            reason=opinion.reason,
+        )
+
+        async def effect(connection: Connection) -> None:
+            # Still disputed, as far as this statement goes; whether it stays so depends on the other disputes.
+            await markets.move(connection, dispute.market_id, MarketStatus.DISPUTED, outcome=opinion.outcome.value)
+            await disputes.close(connection, dispute.dispute_id, "overturned", opinion.by, opinion.reason)
+            if not await disputes.open_of_market(connection, dispute.market_id):
+                await markets.move(connection, dispute.market_id, MarketStatus.RESOLVED)
+            await evidence.record_decided(
+                connection,
+                dispute.market_id,
+                dispute.recheck,
+                dispute.rules_sha256,
+                opinion.outcome,
+                verdict.results,
+                root,
+                opinion.by,
+                opinion.reason,
+                dispute.dispute_id,
+            )
+            details = end.model_dump(mode="json") | {"dispute_id": key}
+            details |= {"signature": written.signature, "slot": written.slot}
+            await audit.append(connection, "dispute_resolved", "market", str(dispute.market_id), opinion.by, details)
+
+        return await step_results.commit_once(self._pool, steps.OVERTURN_OUTCOME, key, end, effect)

@@ -1,4 +1,4 @@
-"""Steps that ask the model: drafting, validation, judgement of text conditions."""
+"""Steps that ask the model: drafting, validation, judgement of text conditions, disputes."""
 
 import asyncio
 import json
@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from activities.base import heartbeating, implements
-from activities.llm_client import LlmClient
+from activities.disputes import load
+from activities.llm_client import EVIDENCE_LIMIT, LlmClient
 from activities.store import as_draft
-from db import ai_config, audit, evidence, markets, proposals, step_results
+from db import ai_config, audit, disputes, evidence, markets, proposals, step_results
 from db.pool import Connection, Pool
 from domain import errors, steps
-from domain.answers import MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
+from domain.answers import DisputeReviewAnswer, MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
+from domain.dispute import Opinion, OpinionRequest
 from domain.extraction import Document, quotes, text_of
 from domain.market import (
     CollectRequest,
@@ -34,9 +36,6 @@ from domain.verdict import Abstention, ConditionResult, Result
 
 LENSES = ("literal", "sceptic", "auditor")
 """Three independent ways to read the evidence. They vote and never debate."""
-
-EVIDENCE_LIMIT = 20_000
-"""Characters of one source's text that a judgement reads."""
 
 MANY_ISSUES = 2
 """So many issues of a draft go to a person (runbook "Markets Requiring Review": multiple validation issues)."""
@@ -231,6 +230,34 @@ class LlmSteps:
             )
         )
         return count_votes(condition, votes, rules, documents, threshold)
+
+    @implements(steps.REVIEW_DISPUTE)
+    async def review_dispute(self, request: OpinionRequest) -> Opinion:
+        """Ask whether a disputed outcome stands, of the market's own ai_version, and check what is answered.
+
+        Idempotent because: the answer is cached by input hash, and the opinion is committed once with the step's
+        result under the dispute's id.
+        """
+        dispute = request.dispute
+        key = str(dispute.dispute_id)
+        done = await step_results.stored(self._pool, steps.REVIEW_DISPUTE, key)
+        if done is not None:
+            return done
+        case = await load(self._pool, request)
+        ai_version = (await markets.get(self._pool, dispute.market_id)).ai_version
+        threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
+        async with heartbeating():
+            # In threads: large documents take seconds, and heartbeats must go on.
+            values = await asyncio.to_thread(case.values)
+            answer = await self._llm.ask(ai_version, "dispute_review", DisputeReviewAnswer, values)
+            opinion = await asyncio.to_thread(case.opinion, answer, threshold, ai_version)
+
+        async def record(connection: Connection) -> None:
+            await disputes.record_opinion(connection, dispute.dispute_id, opinion)
+            details = opinion.model_dump(mode="json", exclude={"by"}) | {"dispute_id": key, "look": dispute.recheck}
+            await audit.append(connection, "dispute_reviewed", "market", str(dispute.market_id), ai_version, details)
+
+        return await step_results.commit_once(self._pool, steps.REVIEW_DISPUTE, key, opinion, record)
 
 
 def as_proposed(answer: MarketGenerationAnswer, proposal: Proposal) -> MarketGenerationAnswer:

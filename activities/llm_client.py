@@ -20,6 +20,9 @@ from prompts.loader import load
 
 A = TypeVar("A", bound=Model)
 
+EVIDENCE_LIMIT = 20_000
+"""Characters of one document's text that a prompt carries."""
+
 
 @dataclass(frozen=True)
 class _Answered(Generic[A]):

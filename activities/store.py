@@ -1,14 +1,22 @@
 """Steps that only write to Postgres."""
 
+from typing import Literal
 from uuid import UUID
 
 from activities.base import implements
-from db import audit, markets, proposals, step_results
+from db import ai_config, audit, disputes, evidence, markets, proposals, reviewers, step_results
 from db.pool import Connection, Pool
 from domain import steps
-from domain.market import Decided, DecideRequest, Draft, Waiting
+from domain.canonical import evidence_root
+from domain.dispute import CloseRequest, DisputeEnd
+from domain.market import Decided, DecideRequest, Draft, HandResolution, Resolution, Waiting
+from domain.resolver import resolve
+from domain.review import RecordReviewRequest, Reviewer, ReviewerRequest, ReviewTerms
 from domain.rules import ResolutionRules
 from domain.status import MarketStatus, ProposalStatus
+from domain.verdict import ConditionResult
+
+_ACTOR = "clotho"
 
 
 def as_draft(market: markets.Market, rules: ResolutionRules) -> Draft:
@@ -65,6 +73,102 @@ class StoreSteps:
         result = Decided(draft=as_draft(decided, rules))
         return await step_results.commit_once(self._pool, steps.RECORD_DECISION, key, result, effect)
 
+    @implements(steps.RECORD_REVIEW)
+    async def record_review(self, request: RecordReviewRequest) -> ReviewTerms:
+        """Record in the audit log what happened to a review, and tell it the terms that hold for it.
+
+        Idempotent because: keyed by the review, its number and the moment, committed once with its result.
+        """
+        terms = ReviewTerms(
+            undo_seconds=float(await ai_config.get(self._pool, "review_undo_seconds")),
+            proposer=await self._proposer(request),
+        )
+        entity = ("market", str(request.market_id)) if request.market_id else (request.kind.value, request.subject)
+        details = request.model_dump(mode="json", include={"kind", "subject", "number", "priority"})
+
+        async def effect(connection: Connection) -> None:
+            action = f"review_{request.moment}"
+            await audit.append(connection, action, *entity, _ACTOR, details | {"reason": request.why})
+
+        key = f"{request.kind}:{request.subject}:{request.number}:{request.moment}"
+        return await step_results.commit_once(self._pool, steps.RECORD_REVIEW, key, terms, effect)
+
+    async def _proposer(self, request: RecordReviewRequest) -> str | None:
+        if request.market_id is None:
+            return None
+        return (await proposals.get(self._pool, request.market_id)).proposer
+
+    @implements(steps.LOOK_UP_REVIEWER)
+    async def look_up_reviewer(self, request: ReviewerRequest) -> Reviewer:
+        """Look up whether somebody may review.
+
+        Idempotent because: it only reads.
+        """
+        return Reviewer(known=await reviewers.is_known(self._pool, request.name))
+
+    @implements(steps.RESOLVE_BY_HAND)
+    async def resolve_by_hand(self, request: HandResolution) -> Resolution:
+        """Record the outcome that a person decided, over whatever evidence the look has.
+
+        Idempotent because: keyed by market and look, committed once with its result.
+        """
+        rules = await markets.load_rules(self._pool, request.rules_sha256)
+        entries = await evidence.of_look(self._pool, request.market_id, request.look)
+        try:
+            # With the judgements of text conditions, which cannot be made again.
+            recorded = await evidence.resolution_of_look(self._pool, request.market_id, request.look)
+            results = tuple(ConditionResult.model_validate(result) for result in recorded.results)
+        except LookupError:
+            results = resolve(rules, {entry.source: entry.document() for entry in entries}).results
+        root = evidence_root(entry.sha256 for entry in entries)
+        resolution = Resolution(
+            outcome=request.outcome, evidence_root=root, detail=f"decided by {request.by}: {request.reason}"[:300]
+        )
+
+        async def effect(connection: Connection) -> None:
+            await markets.move(connection, request.market_id, MarketStatus.RESOLVING)
+            await evidence.record_decided(
+                connection,
+                request.market_id,
+                request.look,
+                request.rules_sha256,
+                request.outcome,
+                results,
+                root,
+                request.by,
+                request.reason,
+            )
+            details = request.model_dump(mode="json", exclude={"market_id", "by"}) | {"evidence_root": root}
+            await audit.append(connection, "resolution_by_hand", "market", str(request.market_id), request.by, details)
+
+        key = f"{request.market_id}:{request.look}"
+        return await step_results.commit_once(self._pool, steps.RESOLVE_BY_HAND, key, resolution, effect)
+
+    @implements(steps.CLOSE_DISPUTE)
+    async def close_dispute(self, request: CloseRequest) -> DisputeEnd:
+        """Close a dispute after which nothing changes on chain: its outcome stands, or has been overturned before.
+
+        Idempotent because: keyed by the dispute, committed once with its result.
+        """
+        disputed, opinion = request.dispute, request.opinion
+        status: Literal["upheld", "overturned"] = "upheld" if opinion.outcome is disputed.outcome else "overturned"
+        end = DisputeEnd(status=status, outcome=opinion.outcome, look=disputed.look, reason=opinion.reason)
+
+        async def effect(connection: Connection) -> None:
+            await disputes.close(connection, disputed.dispute_id, status, opinion.by, opinion.reason)
+            if not await disputes.open_of_market(connection, disputed.market_id):
+                await markets.move(connection, disputed.market_id, MarketStatus.RESOLVED)
+            details: dict[str, object] = {
+                "dispute_id": str(disputed.dispute_id),
+                "status": status,
+                "reason": opinion.reason,
+            }
+            details |= {"look": disputed.look, "outcome": opinion.outcome}
+            await audit.append(connection, "dispute_resolved", "market", str(disputed.market_id), opinion.by, details)
+
+        key = str(disputed.dispute_id)
+        return await step_results.commit_once(self._pool, steps.CLOSE_DISPUTE, key, end, effect)
+
 
 async def _audit_decision(connection: Connection, market_id: UUID, request: DecideRequest) -> None:
     await audit.append(
@@ -73,5 +177,5 @@ async def _audit_decision(connection: Connection, market_id: UUID, request: Deci
         "market",
         str(market_id),
         request.by,
-        {"reason": request.reason, "rules_sha256": request.rules_sha256, "round": request.round},
+        request.model_dump(include={"reason", "rules_sha256", "round", "code"}, exclude_none=True),
     )

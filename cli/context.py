@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -32,13 +32,14 @@ from cli.output import CommandError, Exit, fail
 from db.pool import Pool, connect
 from domain import errors
 from domain.base import Model
-from domain.ids import market_of_workflow, market_workflow_id
+from domain.ids import market_workflow_id
 from domain.market import Accepted, MarketState
 
 P = ParamSpec("P")
+M = TypeVar("M", bound=Model)
 
-_ANSWER = timedelta(seconds=10)
-"""How long a lifecycle may take to answer; without a worker it never does."""
+ANSWER = timedelta(seconds=10)
+"""How long a workflow may take to answer; without a worker it never does."""
 
 
 class CliSettings(BaseSettings):
@@ -57,7 +58,12 @@ class CliSettings(BaseSettings):
     @property
     def identity(self) -> str:
         """Who acts: CLOTHO_IDENTITY, or the name of the operating system's user."""
-        return self.clotho_identity or getpass.getuser()
+        try:
+            return self.clotho_identity.strip() or getpass.getuser()
+        except (KeyError, OSError):
+            raise CommandError(
+                "CLOTHO_IDENTITY is missing: the system has no name for its user, so set it to yours."
+            ) from None
 
 
 def env_file() -> Path:
@@ -100,24 +106,39 @@ class Context:
         """
         try:
             state: MarketState = await self.market(market_id).query(
-                "state", result_type=MarketState, rpc_timeout=_ANSWER
+                "state", result_type=MarketState, rpc_timeout=ANSWER
             )
         except RPCError as error:
-            _explain(error, market_id)
+            explain(error, f"market {market_id}")
         return state
 
-    async def states(self, query: str) -> list[MarketState]:
-        """The same of every lifecycle that a list filter finds.
+    async def query(self, workflow_id: str, query: str, gives: type[M]) -> M:
+        """What a workflow answers, running or ended.
 
         Raises:
-            CommandError: one of them does not answer, so the list would be wrong.
+            CommandError: it is unknown, or no worker answers.
         """
-        found = [market_of_workflow(execution.id) async for execution in self.temporal.list_workflows(query)]
-        answers = await gather_bounded([functools.partial(self.state, market_id) for market_id in found])
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        return answers
+        handle = self.temporal.get_workflow_handle(workflow_id)
+        try:
+            answer: M = await handle.query(query, result_type=gives, rpc_timeout=ANSWER)
+        except RPCError as error:
+            explain(error, f"workflow {workflow_id}", "the Web UI")
+        return answer
+
+    async def update(self, workflow_id: str, update: str, message: Model, gives: type[M]) -> M:
+        """Send an update to a workflow and return its answer.
+
+        Raises:
+            CommandError: it is over or unknown, or no worker answers.
+        """
+        handle = self.temporal.get_workflow_handle(workflow_id)
+        try:
+            answer: M = await handle.execute_update(update, message, result_type=gives, rpc_timeout=ANSWER)
+        except WorkflowUpdateRPCTimeoutOrCancelledError:
+            raise no_worker(f"workflow {workflow_id}", STILL_DONE) from None
+        except RPCError as error:
+            explain(error, f"running workflow {workflow_id}")
+        return answer
 
     async def tell(self, market_id: UUID, update: str, message: Model) -> Accepted:
         """Send an update to a market's lifecycle and return its answer.
@@ -126,40 +147,40 @@ class Context:
             CommandError: the market is over or unknown, or no worker answers.
         """
         try:
-            accepted: Accepted = await self.market(market_id).execute_update(
-                update, message, result_type=Accepted, rpc_timeout=_ANSWER
-            )
-        except WorkflowUpdateRPCTimeoutOrCancelledError:
-            raise _no_worker(market_id, "; what was asked may still be done once one runs") from None
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                _explain(error, market_id)
-            state = await self.state(market_id)
-            raise CommandError(
-                f"The market is {state.status}, which is its end: nothing about it can be changed any more.",
-                Exit.FAILED,
-            ) from None
-        return accepted
+            return await self.update(market_workflow_id(market_id), update, message, Accepted)
+        except CommandError as error:
+            if error.field is None:
+                raise
+        state = await self.state(market_id)
+        raise CommandError(
+            f"The market is {state.status}, which is its end: nothing about it can be changed any more.", Exit.FAILED
+        )
 
 
-def _explain(error: RPCError, market_id: UUID) -> NoReturn:
+def explain(error: RPCError, what: str, look_up: str = "clotho market list") -> NoReturn:
+    """Raise the sentence for a workflow that gave no answer."""
     if error.status is RPCStatusCode.NOT_FOUND:
-        raise unknown(f"market {market_id}") from None
+        raise unknown(what, look_up) from None
     # The last one when others wait for the same answer.
     if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED}:
-        raise _no_worker(market_id) from None
+        raise no_worker(what) from None
     raise error
 
 
-def unknown(what: str) -> CommandError:
+def unknown(what: str, look_up: str = "clotho market list") -> CommandError:
     """The sentence for an id that nothing has."""
-    return CommandError(f"ID: there is no {what}: look ids up with `clotho market list`.", field="ID")
+    return CommandError(f"ID: there is no {what}: look ids up with `{look_up}`.", field="ID")
 
 
-def _no_worker(market_id: UUID, and_now: str = "") -> CommandError:
+STILL_DONE = "; what was asked may still be done once one runs"
+"""Of an update that nobody has answered."""
+
+
+def no_worker(what: str, and_now: str = "") -> CommandError:
+    """The sentence for a workflow that does not answer."""
     return CommandError(
-        f"No worker answered for market {market_id} within {_ANSWER.seconds} s{and_now}: see `clotho status`, or start"
-        " one with `clotho worker`.",
+        f"No worker answered for {what} within {ANSWER.seconds} s{and_now}: see `clotho status`, or start one with"
+        " `clotho worker`.",
         Exit.UNREACHABLE,
     )
 

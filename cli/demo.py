@@ -20,16 +20,19 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from cli.context import Context, command, connected
 from cli.output import CommandError, Exit, JsonOption, console, emit, styled
-from cli.parked import parked_states, unpark
+from cli.parked import parked_steps, unpark
 from cli.proposing import propose
+from cli.reviewing import decide, state_of
 from cli.stack import ensure_up
-from db import markets
+from db import markets, reviewers
 from deploy.local import site_control
 from deploy.local.data import Question, Series, load_questions, load_series, truth
 from deploy.local.proposals import question_proposal, series_proposal
 from deploy.local.source_site.control import Embargo, Fault, Release
 from domain.base import Model
-from domain.market import Accepted, Proposal, ReviewDecision
+from domain.ids import market_workflow_id, review_workflow_id
+from domain.market import Proposal
+from domain.review import Approve, ReviewKind
 from domain.status import MARKET_MOVES, MarketStatus
 
 TRADING = timedelta(seconds=12)
@@ -104,6 +107,7 @@ async def demo(
     web_ui = await ensure_up(quiet=as_json)
     cases = choose((datetime.now(UTC) + TRADING).replace(microsecond=0))
     async with connected() as context:
+        await reviewers.add(context.pool, REVIEWER, PROPOSER)
         console.quiet = as_json
         await _drive(context, cases, web_ui)
         await asyncio.gather(*(_verify(context, case) for case in cases))
@@ -237,24 +241,25 @@ async def _look(context: Context, cases: list[Case]) -> None:
 async def _review(context: Context, cases: list[Case]) -> None:
     for case in cases:
         if case.status is MarketStatus.PENDING_REVIEW and "reviewed" not in case.notes and case.market_id:
-            decision = ReviewDecision(by=REVIEWER, reason="the question is clear and its source is official")
-            # Postgres knows of the review a moment before the lifecycle waits for it; then the next look decides.
-            with contextlib.suppress(WorkflowUpdateFailedError):
-                await context.market(case.market_id).execute_update("approve", decision, result_type=Accepted)
+            decision = Approve(by=REVIEWER, reason="the question is clear and its source is official", at_once=True)
+            # Postgres knows of the review a moment before it is there; then the next look decides.
+            with contextlib.suppress(WorkflowUpdateFailedError, CommandError):
+                review_id = review_workflow_id(ReviewKind.DRAFT, str(case.market_id))
+                await decide(context.temporal, await state_of(context.temporal, review_id), decision)
                 case.notes.append("reviewed")
 
 
 async def _retry_parked(context: Context, cases: list[Case], site: site_control.SiteControl, fault: Fault) -> None:
     if all(case.status is not MarketStatus.ACTIVE and not case.ended for case in cases):
         return
-    for state in await parked_states(context, None):
-        case = next((case for case in cases if case.market_id == state.market_id), None)
+    for state in await parked_steps(context, None):
+        case = next((c for c in cases if c.market_id and market_workflow_id(c.market_id) == state.workflow_id), None)
         if case is not None and "retried" not in case.notes:
             if "parked" not in case.notes:
                 case.notes.append("parked")  # shown until the next look, which retries it
                 continue
             await site.release(Release(host=fault.host))
-            await unpark(context, state.market_id, "retry", "the source answers again")
+            await unpark(context, state.workflow_id, "retry", "the source answers again")
             case.notes.append("retried")
 
 

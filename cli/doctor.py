@@ -19,7 +19,9 @@ from temporalio.client import Client
 from cli.context import CliSettings, command, env_file, settings
 from cli.output import Exit, JsonOption, emit, styled, table
 from db import migrate
+from domain import review
 from domain.base import Model
+from domain.review import KINDS, TERM, Priority
 from domain.steps import Role
 
 PROBE_SECONDS = 5
@@ -116,8 +118,7 @@ async def _temporal(configured: CliSettings) -> list[Finding]:
     answered = await _probe("temporal", ask, Level.P1, "clotho status")
     if client is None:
         return [answered]
-    parked = (await client.count_workflows("Parked = true AND ExecutionStatus = 'Running'")).count
-    reviews = (await client.count_workflows("MarketStatus = 'pending_review' AND ExecutionStatus = 'Running'")).count
+    parked = await _running(client, "Parked = true")
     return [
         answered,
         *[await _role(client, role) for role in Role],
@@ -127,7 +128,41 @@ async def _temporal(configured: CliSettings) -> list[Finding]:
             finding=f"{parked} wait for an operator",
             next="clotho parked list" if parked else "",
         ),
-        Finding(check="reviews", level=Level.OK, finding=f"{reviews} wait for a reviewer"),
+        *await _reviews(client),
+    ]
+
+
+async def _running(client: Client, which: str) -> int:
+    """How many running workflows a list filter finds."""
+    return (await client.count_workflows(f"{which} AND ExecutionStatus = 'Running'")).count
+
+
+async def _reviews(client: Client) -> list[Finding]:
+    """Open reviews, and those that were not decided within their term."""
+    of_reviews = f"WorkflowType = '{review.WORKFLOW}'"
+    counts = await asyncio.gather(
+        *(_running(client, f"{of_reviews} AND ReviewPriority = '{priority}'") for priority in Priority)
+    )
+    breached = f"{of_reviews} AND ReviewDeadline < '{datetime.now(UTC).isoformat()}'"
+    # A breach makes every review more urgent, so what it was about says how bad it is.
+    urgent = ", ".join(f"'{kind}'" for kind, told in KINDS.items() if told.priority is Priority.HIGH)
+    late, badly = await asyncio.gather(
+        _running(client, breached), _running(client, f"{breached} AND ReviewKind IN ({urgent})")
+    )
+    by_priority = ", ".join(f"{count} {priority}" for count, priority in zip(counts, Priority, strict=True))
+    return [
+        Finding(
+            check="reviews",
+            level=Level.OK,
+            finding=f"{sum(counts)} wait for a reviewer ({by_priority})",
+            next="clotho review list" if any(counts) else "",
+        ),
+        Finding(
+            check="breached reviews",
+            level=Level.P2 if badly else Level.P3 if late else Level.OK,
+            finding=f"{late} past their deadline, {badly} of them owed within {TERM[Priority.HIGH].seconds // 3600} h",
+            next="clotho review list --breached" if late else "",
+        ),
     ]
 
 

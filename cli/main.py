@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 
-from cli import audit, demo, doctor, market, parked, replay, review, stack, worker
+from cli import audit, demo, dispute, doctor, market, parked, replay, review, reviewer, stack, worker
 from cli.output import CommandError, Exit, fail
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.add_typer(market.app, name="market")
 app.add_typer(review.app, name="review")
+app.add_typer(reviewer.app, name="reviewer")
+app.add_typer(dispute.app, name="dispute")
 app.add_typer(parked.app, name="parked")
 app.add_typer(audit.app, name="audit")
 app.command("replay")(replay.replay)
@@ -46,7 +48,7 @@ def _status_of_command() -> int:
             # None from a command that came to its end, a number from --help and typer.Exit.
             return app(prog_name="clotho", standalone_mode=False) or 0
         except typer.TyperException as error:
-            sentence = error.format_message()
+            sentence = " ".join(error.format_message().split())  # a list of choices comes in lines
             if not sentence:  # the help of a group that was called without a command has been printed
                 return error.exit_code
             as_json = "--json" in sys.argv  # the arguments could not be parsed

@@ -10,12 +10,13 @@ from uuid import UUID
 import typer
 from pydantic import ValidationError
 from rich.panel import Panel
+from rich.text import Text
 
 from cli.context import command, connected
-from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table, write_new
+from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, say, styled, table, write_new
 from cli.parked import unpark
 from cli.proposing import Refused, propose
-from db import audit, evidence, markets
+from db import audit, disputes, evidence, markets
 from domain.bundle import Bundle, BundleError, read_bundle, write_bundle
 from domain.intake import INPUT_LIMIT, parse_proposal
 from domain.market import Category, MarketDraft, MarketState, Note
@@ -109,7 +110,7 @@ async def list_markets(
 @app.command("show")
 @command
 async def show_market(market_id: MarketId, as_json: JsonOption = False) -> None:
-    """Show all of one market: draft, rules, state of its lifecycle, resolution, audit trail."""
+    """Show all of one market: draft, rules, state of its lifecycle, resolution, disputes, audit trail."""
     async with connected() as context:
         state = await context.state(market_id)
         if state.rules_sha256 is None:
@@ -118,17 +119,27 @@ async def show_market(market_id: MarketId, as_json: JsonOption = False) -> None:
         market = await markets.get(context.pool, market_id)
         rules = await markets.load_rules(context.pool, market.rules_sha256)
         resolution = await evidence.latest_resolution(context.pool, market_id)
+        disputed = await disputes.of_market(context.pool, market_id)
         trail = await audit.entries(context.pool, "market", str(market_id))
 
         def show() -> None:
             _print_state(state)
             _print_draft(markets.as_market_draft(market, rules))
             if resolution is not None:
+                if resolution.decided_by is not None:
+                    where = f"in dispute {resolution.dispute_id}" if resolution.dispute_id else "by hand"
+                    say(f"{resolution.outcome}: decided {where} by {resolution.decided_by}: {resolution.reason}")
                 results = [ConditionResult.model_validate(result) for result in resolution.results]
                 rows = [
                     (r.condition, r.result, r.source or "", (r.detail or r.excerpt).replace("\n", " ")) for r in results
                 ]
                 table(["condition", "result", "source", "because…"], rows, empty="")
+            if disputed:
+                contested = [
+                    (d.id, d.status, d.outcome or "", d.closed_by or "", (d.closed_why or d.reason).replace("\n", " "))
+                    for d in disputed
+                ]
+                table(["dispute", "status", "against", "closed by", "why…"], contested, empty="")
             entries = [(f"{e.created_at:%m-%d %H:%M:%S}", e.action, e.actor, e.why) for e in trail]
             table(["when (UTC)", "action", "who", "why…"], entries, empty="No audit entries.")
 
@@ -137,6 +148,7 @@ async def show_market(market_id: MarketId, as_json: JsonOption = False) -> None:
                 "state": state.model_dump(mode="json"),
                 "draft": markets.as_market_draft(market, rules).model_dump(mode="json", by_alias=True),
                 "resolution": resolution.model_dump(mode="json") if resolution else None,
+                "disputes": [dispute.model_dump(mode="json") for dispute in disputed],
                 "audit": [entry.model_dump(mode="json") for entry in trail],
             },
             as_json,
@@ -172,7 +184,7 @@ async def retry(
 ) -> None:
     """Retry the parked step of one market."""
     async with connected() as context:
-        accepted = await unpark(context, market_id, "retry", reason)
+        accepted = await unpark(context, str(market_id), "retry", reason)
         emit(accepted, as_json, lambda: say(f"Market {market_id} tries its parked step again."))
 
 
@@ -261,7 +273,7 @@ async def _tell(market_id: UUID, update: str, reason: str, as_json: bool, done: 
 
 
 def _print_state(state: MarketState) -> None:
-    lines = [f"{styled(state.status).markup} {state.stage}"]
+    lines = []
     if state.outcome:
         lines.append(f"outcome {state.outcome}")
     if state.address:
@@ -273,10 +285,12 @@ def _print_state(state: MarketState) -> None:
     if state.validation:
         lines.append(f"validation: {state.validation.decision}: {state.validation.reason}")
         lines.extend(f"  - {issue.field}: {issue.message}" for issue in state.validation.issues)
+    lines = [harmless(line) for line in lines]
     if console.is_terminal:
-        console.print(Panel("\n".join(lines), title=str(state.market_id), title_align="left", width=100))
+        shown = Text.assemble(styled(state.status), " ", "\n".join([state.stage, *lines]))
+        console.print(Panel(shown, title=str(state.market_id), title_align="left", width=100))
     else:
-        sys.stdout.write("\n".join([str(state.market_id), state.status, *lines[1:]]) + "\n")
+        sys.stdout.write("\n".join([str(state.market_id), state.status, *lines]) + "\n")
 
 
 def _print_draft(draft: MarketDraft) -> None:

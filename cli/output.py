@@ -1,6 +1,7 @@
 """How commands answer: tables for people, clean text in a pipe, JSON on request, one sentence when it fails."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -50,9 +51,18 @@ def emit(data: Any, as_json: bool, show: Callable[[], None]) -> None:
         show()
 
 
+# Control characters but tab and line feed, and the overrides that turn text around.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """Text from outside, with what a terminal would obey written out."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def say(sentence: str) -> None:
     """A sentence for people; a terminal wraps it, a pipe gets it in one line."""
-    console.print(sentence, soft_wrap=not console.is_terminal)
+    console.print(Text(harmless(sentence)), soft_wrap=not console.is_terminal)
 
 
 def write_new(file: Path, data: bytes) -> None:
@@ -91,7 +101,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: s
     """
     if not console.is_terminal:
         for row in rows:
-            sys.stdout.write("\t".join(str(cell).replace("\t", " ").replace("\n", " ") for cell in row) + "\n")
+            cells = (harmless(str(cell)).replace("\t", " ").replace("\n", " ") for cell in row)
+            sys.stdout.write("\t".join(cells) + "\n")
         return
     if not rows:
         console.print(empty)
@@ -107,7 +118,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: s
             overflow="fold" if wraps else "ellipsis",
         )
     for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row))
     console.print(shown)
 
 
@@ -126,9 +137,9 @@ _STYLES = {
 }
 
 
-def styled(word: str) -> Text:
-    """A status word in its colour."""
-    return Text(word, style=_STYLES.get(word, ""))
+def styled(word: str, text: str | None = None) -> Text:
+    """A status word in its colour, or another text in the colour of that word."""
+    return Text(word if text is None else text, style=_STYLES.get(word, ""))
 
 
 def _plain(data: Any) -> Any:

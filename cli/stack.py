@@ -8,12 +8,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from dotenv import dotenv_values
 from rich.console import Console
 from rich.filesize import decimal
 from rich.text import Text
@@ -86,6 +88,7 @@ def up(
     started = time.monotonic()
 
     def announce() -> None:
+        _let_user_review(settings.data_dir)
         _emit_status(settings.data_dir, f"Ready in {time.monotonic() - started:.1f} s.", as_json)
 
     if detach:
@@ -176,6 +179,7 @@ async def ensure_up(*, quiet: bool = False) -> str:
         folder = load_settings().data_dir
         if running(folder) is None:
             await asyncio.to_thread(_start_in_background, folder, quiet=quiet)
+            await asyncio.to_thread(_let_user_review, folder)
     except StackError as error:
         raise _as_command_error(error) from error
     state = running(folder)
@@ -215,6 +219,28 @@ def _start_in_background(folder: Path, *, quiet: bool) -> None:
         errors.seek(0)
         words = errors.read().strip().splitlines() or [f"the supervisor ended with exit code {supervisor.returncode}"]
         raise StackError(words[-1].rstrip("."))
+
+
+def _let_user_review(folder: Path) -> None:
+    """Make whoever starts a stack a reviewer of it, so that a newcomer can decide at once."""
+    # Only here: the other commands of this module need no connections.
+    from cli.context import CliSettings
+    from db import reviewers
+    from db.pool import connect
+
+    try:
+        identity = CliSettings(_env_file=folder / "env").identity
+    except CommandError:
+        return  # a user without a name can act only under the one that CLOTHO_IDENTITY gives later
+
+    async def add() -> None:
+        # To this very stack, whatever DATABASE_URL says in the environment.
+        async with await connect(dotenv_values(folder / "env")["DATABASE_URL"] or "", max_size=1) as pool:
+            await reviewers.add(pool, identity, "clotho up")
+
+    # In a thread: a stack in the foreground is ready while its own event loop runs.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, add()).result()
 
 
 def _emit_status(folder: Path, headline: str, as_json: bool) -> bool:

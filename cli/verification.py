@@ -12,8 +12,9 @@ from activities.transactions import connect
 from cli.context import Context
 from cli.output import CommandError, Exit
 from db import audit, chain_transactions, evidence, markets
-from domain import steps
+from domain import dispute, steps
 from domain.bundle import Bundle, BundledEvidence, BundledTransaction
+from domain.dispute import DisputeEnd
 from domain.market import Canceled, PublishRequest, SettleRequest
 from domain.verify import Check, RecordedMarket, RecordedResolution, VerifiedRecord, WorkflowFacts
 
@@ -55,6 +56,10 @@ async def bundle_of(context: Context, market_id: UUID) -> Bundle:
             abstention=resolution.abstention,
             evidence_root=resolution.evidence_root,
             results=resolution.results,
+            look=resolution.look,
+            decided_by=resolution.decided_by,
+            reason=resolution.reason,
+            dispute_id=resolution.dispute_id,
         ),
         record=await _chain_record(context, market.address),
         workflow=await _workflow_facts(context, market_id),
@@ -96,25 +101,28 @@ async def _workflow_facts(context: Context, market_id: UUID) -> WorkflowFacts | 
 
 
 def facts_of(history: WorkflowHistory) -> WorkflowFacts:
-    """Which rules the lifecycle published, and which outcome and evidence it settled with, from its history."""
-    published: PublishRequest | None = None
-    settled: SettleRequest | None = None
-    canceled: Canceled | None = None
+    """What the lifecycle's history says: the rules published, and outcome and evidence after the last dispute."""
+    facts = WorkflowFacts(rules_sha256=None, outcome=None, evidence_root=None)
     canceling: set[int] = set()
     for event in history.events:
         scheduled = event.activity_task_scheduled_event_attributes
         completed = event.activity_task_completed_event_attributes
+        child = event.child_workflow_execution_completed_event_attributes
+        changed: dict[str, str | None] = {}
         if completed.scheduled_event_id in canceling:
             canceled = Canceled.model_validate_json(completed.result.payloads[0].data)
+            changed = {"outcome": "VOID"} if canceled.signature is not None else {}
         elif scheduled.activity_type.name == steps.CANCEL_MARKET.name:
             canceling.add(event.event_id)
         elif scheduled.activity_type.name == steps.PUBLISH_MARKET.name:
             published = PublishRequest.model_validate_json(scheduled.input.payloads[0].data)
+            changed = {"rules_sha256": published.rules_sha256}
         elif scheduled.activity_type.name == steps.SETTLE_MARKET.name:
             settled = SettleRequest.model_validate_json(scheduled.input.payloads[0].data)
-    voided = canceled is not None and canceled.signature is not None
-    return WorkflowFacts(
-        rules_sha256=published.rules_sha256 if published else None,
-        outcome="VOID" if voided else settled.outcome if settled else None,
-        evidence_root=settled.evidence_root if settled else None,
-    )
+            changed = {"outcome": settled.outcome.value, "evidence_root": settled.evidence_root}
+        elif child.workflow_type.name == dispute.WORKFLOW:
+            end = DisputeEnd.model_validate_json(child.result.payloads[0].data)
+            if end.status == "overturned":
+                changed = {"outcome": end.outcome.value, "evidence_root": end.evidence_root}
+        facts = facts.model_copy(update=changed)
+    return facts

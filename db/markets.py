@@ -9,7 +9,7 @@ from domain import errors
 from domain.base import Model
 from domain.canonical import model_sha256
 from domain.ids import Origin
-from domain.market import Category, MarketDraft, Outcome, Validation
+from domain.market import Category, MarketDraft, Outcome, SourceState, Validation
 from domain.rules import ResolutionRules
 from domain.status import MARKET_MOVES, MarketStatus
 
@@ -32,8 +32,19 @@ class Market(Model):
     address: str | None = None
     dispute_window_seconds: int | None = None
     outcome: Outcome | None = None
+    rehearsal: tuple[SourceState, ...] | None = None
     created_at: datetime
     updated_at: datetime
+
+
+class Similar(Model):
+    """A market whose title reads like another's; `similarity` from 0 to 1, by trigrams."""
+
+    id: UUID
+    title: str
+    status: MarketStatus
+    outcome: Outcome | None
+    similarity: float
 
 
 async def get(connection: Connection | Pool, market_id: UUID) -> Market:
@@ -66,6 +77,19 @@ async def find(
         limit,
     )
     return [Market.model_validate(dict(row)) for row in rows]
+
+
+async def similar(connection: Connection | Pool, market_id: UUID, title: str, *, limit: int = 5) -> list[Similar]:
+    """The other markets whose titles are most like a title, best first; less than 0.3 is no likeness."""
+    rows = await connection.fetch(
+        # The operator is what the index answers; its threshold is a setting, 0.3 unless somebody changed it.
+        "SELECT id, title, status, outcome, similarity(title, $2) AS similarity FROM markets"
+        " WHERE id <> $1 AND title % $2 AND similarity(title, $2) >= 0.3 ORDER BY similarity DESC, id LIMIT $3",
+        market_id,
+        title,
+        limit,
+    )
+    return [Similar.model_validate(dict(row)) for row in rows]
 
 
 def new_draft(market_id: UUID, origin: Origin, draft: MarketDraft, ai_version: str) -> Market:
@@ -128,6 +152,13 @@ async def move(connection: Connection, market_id: UUID, to: MarketStatus, **fact
     if not moved:
         market = await get(connection, market_id)
         raise errors.failure(errors.ILLEGAL_MOVE, f"market {market_id} is {market.status} and cannot become {to}")
+
+
+async def record_rehearsal(connection: Connection | Pool, market_id: UUID, sources: tuple[SourceState, ...]) -> None:
+    """Store what each source gave in the last rehearsal, in place of what it gave before."""
+    await connection.execute(
+        "UPDATE markets SET rehearsal = $2 WHERE id = $1", market_id, [state.model_dump() for state in sources]
+    )
 
 
 async def store_rules(connection: Connection | Pool, rules: ResolutionRules) -> str:

@@ -37,3 +37,15 @@ class ResolutionAnswer(Model):
     """Name of the source quoted; empty only when unknown."""
     confidence: Confidence
     reasoning: Annotated[str, StringConstraints(max_length=500)]
+
+
+class DisputeReviewAnswer(Model):
+    """`dispute_review`: whether a disputed outcome stands, or a person must look."""
+
+    verdict: Literal["upheld", "overturned", "escalate"]
+    quotation: Annotated[str, StringConstraints(max_length=500)]
+    """Copied from the evidence word for word; empty only when a person must look."""
+    source: Annotated[str, StringConstraints(max_length=120)]
+    """The document quoted, by the name under which it was shown; empty only when a person must look."""
+    confidence: Confidence
+    reasoning: Annotated[str, StringConstraints(min_length=1, max_length=500)]

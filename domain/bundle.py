@@ -5,7 +5,8 @@ byte is found; the checks then recompute the market as `clotho market verify` do
 """
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict
@@ -13,6 +14,7 @@ from pydantic import AwareDatetime, ConfigDict
 from domain.audit import AuditEntry
 from domain.base import Model
 from domain.canonical import canonical_json, sha256_hex
+from domain.text import cut
 from domain.verify import (
     Check,
     RecordedMarket,
@@ -65,9 +67,82 @@ class Bundle(Model):
     audit: tuple[AuditEntry, ...]
 
     def checks(self) -> tuple[Check, ...]:
-        """Recompute the market from what the bundle holds; each audit entry must carry its own hash."""
+        """Recompute the market from what the bundle holds.
+
+        Each audit entry must carry its own hash, and an outcome that somebody decided must be what the audit says.
+        """
         recomputed = verify(self.rules, self.market, self.evidence, self.resolution, self.record, self.workflow)
-        return (*recomputed, *(_audit_check(entry) for entry in self.audit))
+        return (*recomputed, *self._decision_checks(), *(_audit_check(entry) for entry in self.audit))
+
+    def _decision_checks(self) -> Iterator[Check]:
+        """Whether who decided, what and why is the same in the resolution and in the audit."""
+        resolution = self.resolution
+        if resolution is None:
+            return
+        audited = [
+            decision
+            for entry in self.audit
+            if (entry.entity_type, entry.entity_id) == ("market", str(self.market_id))
+            and (decision := _decision(entry)) is not None
+            and decision.look == resolution.look
+        ]
+        recorded = None
+        if resolution.decided_by is not None:
+            dispute = resolution.dispute_id
+            recorded = _Decision(
+                look=resolution.look,
+                outcome=resolution.outcome,
+                by=resolution.decided_by,
+                reason=resolution.reason,
+                dispute_id=None if dispute is None else str(dispute),
+            )
+        if recorded is None and not audited:
+            return
+        # A later dispute of the outcome that this one overturned closes with it, and decides nothing.
+        first = audited[0] if audited else None
+        by_dispute = any(one is not None and one.dispute_id is not None for one in (recorded, first))
+        expected, found = (_told(one) if one else "nobody decided" for one in (first, recorded))
+        told = (
+            f"as the audit says, {expected}"
+            if first == recorded
+            else f"the audit says that {expected}, the resolution that {found}"
+        )
+        yield Check(
+            name="outcome: dispute" if by_dispute else "outcome: by hand",
+            ok=first == recorded,
+            expected=expected,
+            found=found,
+            detail=f"{cut(f'{told[:1].upper()}{told[1:]}'.rstrip(' .'), 500)}.",
+        )
+
+
+class _Decision(NamedTuple):
+    """Who decided what, and why."""
+
+    look: Any
+    outcome: Any
+    by: Any
+    reason: Any
+    dispute_id: Any
+
+
+def _decision(entry: AuditEntry) -> _Decision | None:
+    """What an audit entry says of a decision; None when it is about something else."""
+    by_hand = entry.action == "resolution_by_hand"
+    if not by_hand and (entry.action, entry.details.get("status")) != ("dispute_resolved", "overturned"):
+        return None
+    return _Decision(
+        look=entry.details.get("look"),
+        outcome=entry.details.get("outcome"),
+        by=entry.actor,
+        reason=entry.details.get("reason"),
+        dispute_id=None if by_hand else entry.details.get("dispute_id"),
+    )
+
+
+def _told(decision: _Decision) -> str:
+    in_dispute = f" in dispute {decision.dispute_id}" if decision.dispute_id else ""
+    return f"{decision.by} decided {decision.outcome}{in_dispute}: {decision.reason}"
 
 
 def _audit_check(entry: AuditEntry) -> Check:

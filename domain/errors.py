@@ -38,6 +38,7 @@ class Kind:
 
 BAD_INPUT = Kind("BadInput", False, Acts.PROPOSER, "correct the field named and send it again")
 UNKNOWN_MARKET = Kind("UnknownMarket", False, Acts.OPERATOR, "look the id up with `clotho market list`")
+UNKNOWN_DISPUTE = Kind("UnknownDispute", False, Acts.OPERATOR, "look the id up with `clotho dispute list`")
 ILLEGAL_MOVE = Kind("IllegalMove", False, Acts.OPERATOR, "look at the market with `clotho market show`")
 DATABASE_UNAVAILABLE = Kind(
     "DatabaseUnavailable", True, Acts.OPERATOR, "check PostgreSQL with `clotho status`, then `clotho parked retry`"
@@ -75,13 +76,15 @@ CHAIN_REJECTED = Kind(
 )
 CHAIN_UNFUNDED = Kind("ChainUnfunded", False, Acts.OPERATOR, "fund the wallet named, then `clotho parked retry`")
 
-REFUSED = Kind("Refused", False, Acts.REVIEWER, "look at it with `clotho market show` and decide again", benign=True)
+REFUSED = Kind(
+    "Refused", False, Acts.REVIEWER, "see how it stands with `clotho market show` or `clotho review show`", benign=True
+)
 ABORTED = Kind("Aborted", False, Acts.NOBODY, "nothing: an operator decided so", benign=True)
 
 CATALOGUE: dict[str, Kind] = {
     kind.type: kind
     for kind in (
-        BAD_INPUT, UNKNOWN_MARKET, ILLEGAL_MOVE, DATABASE_UNAVAILABLE,
+        BAD_INPUT, UNKNOWN_MARKET, UNKNOWN_DISPUTE, ILLEGAL_MOVE, DATABASE_UNAVAILABLE,
         LLM_RATE_LIMITED, LLM_UNAVAILABLE, LLM_TIMEOUT, LLM_REFUSED, LLM_UNAUTHORIZED, LLM_BAD_OUTPUT,
         SOURCE_UNREACHABLE, SOURCE_REFUSED,
         CHAIN_UNREACHABLE, CHAIN_EXPIRED, CHAIN_CONFLICT, CHAIN_REJECTED, CHAIN_UNFUNDED,

@@ -10,6 +10,8 @@ Origin = Literal["news", "proposal", "manual"]
 """Where a market comes from; part of its id, so keys of different origins never meet."""
 
 _MARKET_PREFIX = "market-"
+_REVIEW_PREFIX = "review-"
+_DISPUTE_PREFIX = "dispute-"
 
 
 def market_id(origin: Origin, key: str) -> UUID:
@@ -37,3 +39,30 @@ def market_of_workflow(workflow_id: str) -> UUID:
     if market is None or market_workflow_id(market) != workflow_id:
         raise ValueError(f"{workflow_id!r} is not the workflow id of a market, which reads market-<uuid>")
     return market
+
+
+def review_workflow_id(kind: str, subject: str) -> str:
+    """`review-<kind>-<subject>`, the workflow id of a review; a kind holds no hyphen."""
+    return f"{_REVIEW_PREFIX}{kind}-{subject}"
+
+
+def review_of_workflow(workflow_id: str) -> tuple[str, str]:
+    """The inverse of `review_workflow_id`: kind and subject.
+
+    Raises:
+        ValueError: the id is not one that `review_workflow_id` makes.
+    """
+    kind, _, subject = workflow_id.removeprefix(_REVIEW_PREFIX).partition("-")
+    if not kind or not subject or review_workflow_id(kind, subject) != workflow_id:
+        raise ValueError(f"{workflow_id!r} is not the workflow id of a review, which reads review-<kind>-<subject>")
+    return kind, subject
+
+
+def dispute_id(market: UUID, disputant: str, reason: str, evidence_urls: tuple[str, ...]) -> UUID:
+    """The id of a dispute: the same words by the same address about the same market are one dispute."""
+    return uuid5(market, "\n".join((disputant, reason, *evidence_urls)))
+
+
+def dispute_workflow_id(dispute: UUID) -> str:
+    """`dispute-<uuid>`, the workflow id of a dispute's review."""
+    return f"{_DISPUTE_PREFIX}{dispute}"

@@ -143,6 +143,19 @@ class Rehearsal(Model):
     notes: tuple[Issue, ...] = ()
 
 
+FOUND_LIMIT = 60
+"""Characters of what a source gave: one cell of a table."""
+
+
+class SourceState(Model):
+    """What one source gave when a draft was rehearsed, for its reviewer."""
+
+    source: str
+    ok: bool
+    found: Annotated[str, StringConstraints(max_length=FOUND_LIMIT)]
+    """The values read, as the resolver took them; or why there are none."""
+
+
 Round = Annotated[int, Field(ge=1)]
 """Counts the versions of a draft, from 1: each is rehearsed, validated and decided about on its own."""
 
@@ -164,7 +177,7 @@ class Validation(Model):
     issues: tuple[Issue, ...] = ()
 
 
-Decision = Literal["approve", "reject", "request_changes"]
+DraftDecision = Literal["approve", "reject", "request_changes"]
 """What a reviewer can say of a draft."""
 
 
@@ -173,11 +186,13 @@ class DecideRequest(Model):
 
     market_id: UUID
     round: Round
-    decision: Decision
+    decision: DraftDecision
     by: Actor
     reason: Reason
     rules_sha256: Sha256
     """The version of the rules decided about; after request_changes the new one."""
+    code: str | None = None
+    """Reason code of a rejection."""
 
 
 class Decided(Model):
@@ -222,6 +237,17 @@ class Resolution(Model):
     evidence_root: Sha256
     detail: str = ""
     """The deciding condition in words."""
+
+
+class HandResolution(Model):
+    """What a person decided about a look at the sources that gave no outcome."""
+
+    market_id: UUID
+    rules_sha256: Sha256
+    look: Annotated[int, Field(ge=1)]
+    outcome: Answer
+    by: Actor
+    reason: Reason
 
 
 class SettleRequest(Model):
@@ -271,17 +297,16 @@ class Canceled(Model):
 # What people tell a running lifecycle.
 
 
-class ReviewDecision(Model):
-    """Approve or reject the version of the draft that has `rules_sha256`; another version is refused as stale."""
+class InPlaceDecision(Model):
+    """Version 0.1: approve or reject the draft under review in the market's own workflow."""
 
     by: Actor
     reason: Reason
     rules_sha256: Sha256 | None = None
-    """None, as from the Web UI's signal button, means the version now under review."""
 
 
-class RequestChanges(Model):
-    """Replace the rules under review; `new_rules_sha256` names rules already stored in Postgres."""
+class InPlaceChanges(Model):
+    """Version 0.1: replace the rules under review by others, already stored in Postgres."""
 
     by: Actor
     reason: Reason
@@ -315,10 +340,17 @@ class Parked(Model):
     may_skip: bool = False
 
 
-class Accepted(Model):
-    """The answer to a message that was taken."""
+class ParkedState(Model):
+    """What is parked in a workflow; None when nothing is."""
 
-    status: MarketStatus
+    workflow_id: str
+    parked: Parked | None
+
+
+class Accepted(Model):
+    """The answer to a message that was taken; `status` when it is a market's."""
+
+    status: MarketStatus | None = None
 
 
 class MarketState(Model):
@@ -338,6 +370,8 @@ class MarketState(Model):
     validation: Validation | None = None
     outcome: Outcome | None = None
     window_ends: datetime | None = None
+    disputes: tuple[UUID, ...] = ()
+    """Those that are open; the market is not finalised before they are closed."""
     refused: tuple[str, ...] = ()
     """The last signals that were refused, and why (newest last, at most five)."""
 

@@ -1,8 +1,9 @@
 """The step catalogue: everything that Clotho does to the world, on one page.
 
 A step is one named side effect: an activity with its role, models, time-outs, retries, and what it gives when an
-operator skips it; retries used up park it. Workflows say `await self.run_step(steps.PUBLISH_MARKET, request)`; an
-activity says which step it implements; a worker refuses to start when a step of its role has no implementation, or two.
+operator skips it. Retries used up park it, or fail it where somebody waits for an answer and can ask again. Workflows
+say `await self.run_step(steps.PUBLISH_MARKET, request)`; an activity says which step it implements; a worker refuses to
+start when a step of its role has no implementation, or two.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Generic, TypeVar
 
 from temporalio.common import RetryPolicy
 
-from domain import market
+from domain import dispute, market, review
 from domain.base import Model
 
 I = TypeVar("I", bound=Model)  # noqa: E741
@@ -46,6 +47,10 @@ _THEN_A_PERSON = RetryPolicy(
     maximum_attempts=4,
 )
 
+# Somebody waits at the command line; asking again is theirs.
+_WHILE_SOMEBODY_WAITS = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=3)
+
+LOOKUP = Timing(timedelta(seconds=2), _WHILE_SOMEBODY_WAITS)
 BOOKKEEPING = Timing(timedelta(seconds=10), _THEN_A_PERSON)
 # Three judgements of 30 s each at the model's own time-out, and one repair attempt.
 LLM_CALL = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
@@ -53,6 +58,9 @@ LLM_CALL = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(se
 FETCH = Timing(timedelta(seconds=60), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
 # A blockhash lives for 150 blocks, about 60 to 90 s; the last look and one new transaction come on top.
 CHAIN_SEND = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+
+START_AGAIN = timedelta(seconds=5)
+"""Until a child workflow is started again that somebody ended from outside."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,8 @@ class Step(Generic[I, O]):
     timing: Timing
     when_skipped: O | None = None
     """What a parked step gives when an operator skips it; None: it cannot be skipped."""
+    parks: bool = True
+    """Whether retries used up park it; otherwise it fails, and who asked for it is told."""
 
 
 DRAFT_MARKET = Step(
@@ -111,11 +121,47 @@ FINALIZE_MARKET = Step(
     Role.CHAIN, market.FinalizeRequest, market.Finalized, CHAIN_SEND,
 )  # fmt: skip
 
+RECORD_REVIEW = Step(
+    "record_review", "records that a review was opened, reminded of, breached or withdrawn",
+    Role.ORCHESTRATOR, review.RecordReviewRequest, review.ReviewTerms, BOOKKEEPING,
+)  # fmt: skip
+LOOK_UP_REVIEWER = Step(
+    "look_up_reviewer", "looks up whether somebody may review",
+    Role.ORCHESTRATOR, review.ReviewerRequest, review.Reviewer, LOOKUP, parks=False,
+)  # fmt: skip
+RESOLVE_BY_HAND = Step(
+    "resolve_by_hand", "records the outcome that a person decided for a look that the rules left open",
+    Role.ORCHESTRATOR, market.HandResolution, market.Resolution, BOOKKEEPING,
+)  # fmt: skip
+ADMIT_DISPUTE = Step(
+    "admit_dispute", "checks a disputant's tokens and limits and opens the dispute",
+    Role.CHAIN, dispute.AdmitRequest, dispute.Admission, CHAIN_SEND,
+    when_skipped=dispute.Admission(refusal="an operator turned it away, since the chain could not be asked"),
+)  # fmt: skip
+RECHECK_SOURCES = Step(
+    "recheck_sources", "fetches the sources again for a dispute, and the allowed ones among its evidence URLs",
+    Role.SOURCES, dispute.DisputeRequest, dispute.Recheck, FETCH,
+)  # fmt: skip
+REVIEW_DISPUTE = Step(
+    "review_dispute", "asks the model whether the disputed outcome stands, and checks what it answers",
+    Role.LLM, dispute.OpinionRequest, dispute.Opinion, LLM_CALL,
+)  # fmt: skip
+CLOSE_DISPUTE = Step(
+    "close_dispute", "closes a dispute after which nothing changes on chain",
+    Role.ORCHESTRATOR, dispute.CloseRequest, dispute.DisputeEnd, BOOKKEEPING,
+)  # fmt: skip
+OVERTURN_OUTCOME = Step(
+    "overturn_outcome", "writes the outcome that a dispute won on chain and closes the dispute",
+    Role.CHAIN, dispute.CloseRequest, dispute.DisputeEnd, CHAIN_SEND,
+)  # fmt: skip
+
 CATALOGUE: tuple[Step, ...] = (  # type: ignore[type-arg]
     DRAFT_MARKET, REHEARSE_RULES, VALIDATE_MARKET, RECORD_DECISION, PUBLISH_MARKET,
-    COLLECT_EVIDENCE, JUDGE_CONDITIONS, SETTLE_MARKET, CANCEL_MARKET, FINALIZE_MARKET,
+    COLLECT_EVIDENCE, JUDGE_CONDITIONS, RESOLVE_BY_HAND, SETTLE_MARKET, CANCEL_MARKET, FINALIZE_MARKET,
+    RECORD_REVIEW, LOOK_UP_REVIEWER,
+    ADMIT_DISPUTE, RECHECK_SOURCES, REVIEW_DISPUTE, CLOSE_DISPUTE, OVERTURN_OUTCOME,
 )  # fmt: skip
-"""All steps, in the order in which a market meets them."""
+"""All steps, by story, in the order in which each meets them."""
 
 
 def steps_of(role: Role) -> tuple[Step, ...]:  # type: ignore[type-arg]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -18,7 +19,7 @@ from domain.resolver import resolve
 from domain.rules import MachineCondition, ResolutionRules, TextCondition
 from domain.status import MarketStatus
 from domain.text import cut
-from domain.verdict import ConditionResult, Result
+from domain.verdict import ConditionResult, Result, Verdict
 
 
 class Check(Model):
@@ -58,6 +59,13 @@ class RecordedResolution(Model):
     evidence_root: str
     results: tuple[Any, ...]
     """Of every condition, each the JSON of a ConditionResult."""
+    look: int | None = None
+    """Which look at the sources; bundles of version 0.1 do not say."""
+    decided_by: str | None = None
+    """Who decided where the rules alone did not; None when they did."""
+    reason: str | None = None
+    dispute_id: UUID | None = None
+    """The dispute that overturned the outcome before."""
 
 
 class VerifiedRecord(Model):
@@ -196,11 +204,29 @@ def _resolution(
             yield _machine(computed[condition.id], found)
         else:
             yield _text(condition, rules, documents, found)
-    yield _compare(
-        "outcome: recomputed",
-        verdict.outcome or f"no outcome: {verdict.abstention}",
-        resolution.outcome or f"no outcome: {resolution.abstention}",
-    )
+    yield _recomputed(rules, evidence, verdict, resolution)
+
+
+def _recomputed(
+    rules: ResolutionRules, evidence: Sequence[StoredEvidence], verdict: Verdict, resolution: RecordedResolution
+) -> Check:
+    """What the rules alone give, beside what was recorded.
+
+    A person decides by hand what the rules left open: they reach no verdict, or a source gave nothing, and they want
+    all of them. A dispute may overturn what the rules give, so there it is only shown.
+    """
+    name = "outcome: recomputed"
+    computed = verdict.outcome or f"no outcome: {verdict.abstention}"
+    recorded = resolution.outcome or f"no outcome: {resolution.abstention}"
+    if resolution.decided_by is None:
+        return _compare(name, computed, recorded)
+    there = {entry.source for entry in evidence}
+    missing = [source.name for source in rules.criteria.allowed_sources if source.name not in there]
+    without = f" without {', '.join(missing)}" if missing else ""
+    may_decide = resolution.dispute_id is not None or missing or verdict.outcome in {None, resolution.outcome}
+    said = f"the rules alone give {computed}{without}, {recorded} was decided"
+    fault = "" if may_decide else "; by hand only what the rules leave open is decided"
+    return Check(name=name, ok=bool(may_decide), expected=computed, found=recorded, detail=_sentence(f"{said}{fault}"))
 
 
 def _machine(computed: ConditionResult, found: ConditionResult) -> Check:

@@ -17,22 +17,28 @@ import httpx
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
 
 from bench.billing import Cost, cost_of
 from cli.proposing import propose
+from db import reviewers
 from db.pool import Pool, connect
 from deploy.local import site_control
 from deploy.local.data import Series, load_questions, load_series, truth
 from deploy.local.proposals import question_proposal, series_proposal
 from deploy.local.source_site.control import Embargo
-from domain.ids import market_workflow_id
+from domain.ids import market_workflow_id, review_workflow_id
 from domain.market import MarketEnd, MarketState, Proposal
+from domain.review import ReviewKind, ReviewState
 from domain.rules import NotYetPublished
 from tests.conftest import EmbeddedStack
 from tests.drafts import draft, fred_rules
 from tests.support import eventually
 
 CLOTHO = Path(sysconfig.get_path("scripts"), "clotho")
+
+REVIEWER = "reviewer"
+"""Who acts at the command line, and may decide reviews."""
 
 LEAD = timedelta(seconds=15)
 """From proposal to expiry: in this time a busy machine drafts and rehearses some markets."""
@@ -92,7 +98,7 @@ class Operator:
 
     async def clotho(self, *arguments: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None) -> Answer:
         """Run `clotho` to its end, with `settings` over the stack's; an empty value takes one away."""
-        environment = os.environ | self.stack.environment | dict(settings or {})
+        environment = os.environ | self.stack.environment | {"CLOTHO_IDENTITY": REVIEWER} | dict(settings or {})
         process = await asyncio.create_subprocess_exec(
             CLOTHO, *arguments, env={name: value for name, value in environment.items() if value},
             # Where no .clotho lies, so that these settings are all.
@@ -187,6 +193,21 @@ class Operator:
         await eventually(reached, f"market {market_id} {what}")
         return states[-1]
 
+    async def under_review(self, market_id: UUID) -> None:
+        """Wait until a reviewer is asked about the market's draft. Needs a worker."""
+
+        async def asked() -> bool:
+            review = self.temporal.get_workflow_handle(review_workflow_id(ReviewKind.DRAFT, str(market_id)))
+            try:
+                state: ReviewState = await review.query("state", result_type=ReviewState)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                return False
+            return state.ready and state.decision is None
+
+        await eventually(asked, f"the review of market {market_id}")
+
     async def ends(self, market_ids: Iterable[UUID], seconds: float = 90) -> list[MarketEnd]:
         """How the lifecycles ended, once all have."""
         async with asyncio.timeout(seconds):
@@ -264,10 +285,12 @@ async def at_work(stack: EmbeddedStack) -> AsyncIterator[Operator]:
     settings = stack.environment
     async with AsyncExitStack() as open_until_the_end:
         enter = open_until_the_end.enter_async_context
+        pool = await enter(await connect(settings["DATABASE_URL"]))
+        await reviewers.add(pool, REVIEWER, "tests")
         yield Operator(
             stack,
             await Client.connect(settings["TEMPORAL_ADDRESS"], data_converter=pydantic_data_converter),
-            await enter(await connect(settings["DATABASE_URL"])),
+            pool,
             await enter(site_control.connected(settings["SOURCES_CONNECT_TO"], Path(settings["SOURCES_CA_FILE"]))),
             await enter(httpx.AsyncClient(base_url=settings["SOLANA_RPC_URL"], trust_env=False, timeout=30)),
             await enter(httpx.AsyncClient(base_url=settings["OPENAI_BASE_URL"].removesuffix("/v1"), trust_env=False)),

@@ -10,10 +10,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.base import implementations
 from domain.steps import Role, steps_of
+from workflows.dispute_review import DisputeReview
+from workflows.human_review import HumanReview
 from workflows.market_lifecycle import MarketLifecycle
 
 WORKFLOWS: dict[Role, tuple[type, ...]] = {
-    Role.ORCHESTRATOR: (MarketLifecycle,),
+    Role.ORCHESTRATOR: (MarketLifecycle, HumanReview, DisputeReview),
     Role.SOURCES: (),
     Role.LLM: (),
     Role.CHAIN: (),

@@ -1,28 +1,38 @@
 """One market from first text to finalised outcome. It may live for a year; it costs nothing while it sleeps."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, cast
 from uuid import UUID
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
-from temporalio.exceptions import ApplicationError
 
+from domain import dispute, steps
 from domain import search_attributes as attributes
-from domain import steps
-from domain.base import Model
+from domain.dispute import (
+    AdmitRequest,
+    CloseRequest,
+    DisputeAdmitted,
+    DisputeEnd,
+    DisputeRequest,
+    DisputeSubmission,
+    Opinion,
+)
+from domain.ids import dispute_workflow_id
 from domain.market import (
     WORKFLOW,
     Accepted,
     CancelRequest,
     CollectRequest,
     DecideRequest,
-    Decision,
     Draft,
+    DraftDecision,
     DraftRequest,
     FinalizeRequest,
+    HandResolution,
     MarketEnd,
     MarketRequest,
     MarketState,
@@ -32,45 +42,61 @@ from domain.market import (
     PublishRequest,
     Rehearsal,
     RehearseRequest,
-    RequestChanges,
     Resolution,
-    ReviewDecision,
     SettleRequest,
+    Unpark,
     ValidateRequest,
     Validation,
 )
+from domain.review import ReviewEnd, ReviewKind, ReviewRequest
+from domain.rules import Answer
 from domain.status import MARKET_MOVES, MarketStatus, move
 from domain.verdict import Abstention
-from workflows.story import Stopped, Story, refusal
+from workflows.review_in_place import ReviewInPlace
+from workflows.story import Stopped, refusal
 
-M = TypeVar("M", bound=Model)
+DRAFT_REVIEW = "draft-review-is-a-workflow"
+"""Patch of 0.2 (2026-11-22): a draft's review is a workflow of its own. Drop it with workflows/review_in_place.py."""
+
+RESOLUTION_REVIEW = "undecided-resolution-is-reviewed"
+"""Patch of 0.2 (2026-11-22): what the sources leave undecided is reviewed, where 0.1 parked it. Drop it when no open
+lifecycle is older than 0.2."""
 
 SYSTEM = "clotho"
 """Who acted, when a rule of the market did and no person."""
 
 
+class ResolvedByHand(Exception):
+    """A person has decided while a step was parked."""
+
+    def __init__(self, answer: ReviewEnd) -> None:
+        super().__init__(answer.reason)
+        self.answer = answer
+
+
 @workflow.defn(name=WORKFLOW)
-class MarketLifecycle(Story):
+class MarketLifecycle(ReviewInPlace):
     """Draft, validate, review where needed, publish, trade, resolve, settle, dispute window, finalise."""
 
     @workflow.init
     def __init__(self, request: MarketRequest) -> None:
-        super().__init__()
+        super().__init__("Drafting")
         self._request = request
         self._status = MarketStatus.DRAFT
-        self._stage = "Drafting"
         self._draft: Draft | None = None
         self._round = 0
         self._look_number = 0
         self._rehearsal = Rehearsal()
         self._validation: Validation | None = None
-        self._decision: ReviewDecision | RequestChanges | None = None
-        self._decided: Decision | None = None
         self._published: Published | None = None
-        self._paused: Note | None = None
         self._settling = False
         self._outcome: Outcome | None = None
+        self._rechecks = 0
         self._window_ends: datetime | None = None
+        self._fresh_window_used = False
+        self._admitting = 0
+        self._one_at_a_time = asyncio.Lock()
+        self._disputes: dict[UUID, Answer] = {}
         self._reason = ""
 
     @workflow.run
@@ -103,7 +129,7 @@ class MarketLifecycle(Story):
     async def _pass_validation(self) -> bool:
         """Rehearse and validate; a person decides what is flagged, and whatever a person has changed."""
         while True:
-            await self._gate("Validating")
+            await self.gate("Validating")
             self._round += 1
             version = self._current.rules_sha256
             self._rehearsal = await self.run_step(
@@ -123,35 +149,52 @@ class MarketLifecycle(Story):
             if decision != "request_changes":
                 return decision == "approve"
 
-    async def _review(self) -> Decision:
-        self._decision = None
+    async def _review(self) -> DraftDecision:
         self._become(MarketStatus.PENDING_REVIEW, "Waiting for a reviewer")
-        await workflow.wait_condition(lambda: self._decision is not None or self._stop is not None)
-        self._check_stopped()
-        decision, made = self._decision, self._decided
-        assert decision is not None
-        assert made is not None
-        new_rules = decision.new_rules_sha256 if isinstance(decision, RequestChanges) else None
+        answer = await self._decision_of_reviewer()
+        decision = cast(DraftDecision, answer.decision)  # the kind's table lets no other pass
         decided = await self.run_step(
             steps.RECORD_DECISION,
             DecideRequest(
                 market_id=self._id,
                 round=self._round,
-                decision=made,
-                by=decision.by,
-                reason=decision.reason,
-                rules_sha256=new_rules or self._current.rules_sha256,
+                decision=decision,
+                by=answer.by,
+                reason=answer.reason,
+                rules_sha256=answer.changed or self._current.rules_sha256,
+                code=answer.code,
             ),
-            summary=f"{made} by {decision.by}",
+            summary=f"{decision} by {answer.by}",
         )
         self._draft = decided.draft
-        if made == "reject":
-            self._reason = decision.reason
-            self._become(MarketStatus.REJECTED, f"Rejected by {decision.by}")
-        return made
+        if decision == "reject":
+            self._reason = answer.reason
+            self._become(MarketStatus.REJECTED, f"Rejected by {answer.by}")
+        return decision
+
+    async def _decision_of_reviewer(self) -> ReviewEnd:
+        blocked = self._rehearsal.blocking[0].message if self._rehearsal.blocking else ""
+        if workflow.patched(DRAFT_REVIEW):
+            answer = await self.ask(
+                ReviewRequest(
+                    kind=ReviewKind.DRAFT,
+                    subject=str(self._id),
+                    market_id=self._id,
+                    title=self._current.title,
+                    why=self._validation.reason[:500] if self._validation else "",
+                    version=self._current.rules_sha256,
+                    blocked=f"the rehearsal failed: {blocked}"[:400] if blocked else "",
+                    decide_before=self._current.expiry,
+                )
+            )
+        else:
+            answer = await self.review_in_place(self._current, blocked)
+            self.check_stopped()
+        assert answer is not None, "withdrawn only when the market is stopped"
+        return answer
 
     async def _publish(self) -> None:
-        await self._gate("Publishing")
+        await self.gate("Publishing")
         self._published = await self.run_step(
             steps.PUBLISH_MARKET,
             PublishRequest(
@@ -164,47 +207,108 @@ class MarketLifecycle(Story):
 
     async def _trade(self) -> None:
         opens = self._current.expiry + timedelta(seconds=self._current.waiting.settle_after)
-        await self._sleep_until(opens, f"Trading until {self._current.expiry:%Y-%m-%d %H:%M:%S} UTC")
+        await self.sleep_until(opens, f"Trading until {self._current.expiry:%Y-%m-%d %H:%M:%S} UTC")
 
     async def _resolve(self) -> Resolution:
         """Look at the sources until they decide; what they leave undecided waits or goes to a person."""
         waiting = self._current.waiting
         gives_up = self._current.expiry + timedelta(seconds=waiting.give_up_after)
-        look = 0
         while True:
-            look += 1
-            resolution = await self._look(look)
+            self._look_number += 1
+            try:
+                resolution = await self._look(self._look_number)
+                if resolution.outcome is None and resolution.abstention is not Abstention.TOO_EARLY:
+                    await self._ask_person(resolution.abstention or Abstention.UNSURE, resolution.detail)
+                    continue
+                if resolution.outcome is None and workflow.now() >= gives_up and waiting.then == "review":
+                    await self._ask_person(Abstention.TOO_EARLY, resolution.detail)
+                    continue
+            except ResolvedByHand as decided:
+                return await self._resolve_by_hand(decided.answer)
             if resolution.outcome is not None:
                 return resolution
-            if resolution.abstention is not Abstention.TOO_EARLY:
-                await self._ask_person(resolution.abstention or Abstention.UNSURE, resolution.detail)
-            elif workflow.now() < gives_up:
-                again = min(workflow.now() + timedelta(seconds=waiting.check_every), gives_up)
-                self._become(MarketStatus.RESOLVING, f"Not published yet: {resolution.detail}")
-                await self._sleep_until(again, "Waiting for the value to be published")
-            elif waiting.then == "void":
+            if workflow.now() >= gives_up:
                 raise Stopped(SYSTEM, f"not published within {waiting.give_up_after} s of expiry")
-            else:
-                await self._ask_person(Abstention.TOO_EARLY, resolution.detail)
+            again = min(workflow.now() + timedelta(seconds=waiting.check_every), gives_up)
+            self._become(MarketStatus.RESOLVING, f"Not published yet: {resolution.detail}")
+            await self.sleep_until(again, "Waiting for the value to be published")
 
     async def _look(self, look: int) -> Resolution:
-        await self._gate("Resolving")
+        await self.gate("Resolving")
         request = CollectRequest(
             market_id=self._id, rules_sha256=self._current.rules_sha256, look=look, at=workflow.now()
         )
         resolution = await self.run_step(steps.COLLECT_EVIDENCE, request, summary=f"look {look}")
         if resolution.needs_judgement:
-            await self._gate("Judging")
+            await self.gate("Judging")
             resolution = await self.run_step(steps.JUDGE_CONDITIONS, request, summary=f"look {look}")
-        self._look_number = look
         return resolution
 
     async def _ask_person(self, abstention: Abstention, detail: str) -> None:
-        self._become(MarketStatus.RESOLVING, f"Undecided ({abstention}): a person looks again or cancels")
-        await self.park("resolution", abstention, detail or "the evidence does not decide the question")
+        """Returns when the sources are to be looked at again.
+
+        Raises:
+            ResolvedByHand: the person has named the outcome.
+        """
+        why = detail or "the evidence does not decide the question"
+        if not workflow.patched(RESOLUTION_REVIEW):
+            self._become(MarketStatus.RESOLVING, f"Undecided ({abstention}): a person looks again or cancels")
+            await self.park("resolution", abstention, why)
+            return
+        self._become(MarketStatus.RESOLVING, f"Undecided ({abstention}): waiting for a reviewer")
+        answer = await self.ask(self._undecided(f"{abstention}: {why}"))
+        if answer is not None and answer.decision == "resolve":
+            raise ResolvedByHand(answer)
+
+    async def park(self, step: str, kind: str, message: str, *, may_skip: bool = False) -> str:
+        """A source that gives nothing parks the market, and a reviewer may look at what the others gave and decide.
+
+        Raises:
+            ResolvedByHand: the reviewer has named the outcome.
+        """
+        parked = super().park(step, kind, message, may_skip=may_skip)
+        if step != steps.COLLECT_EVIDENCE.name or not workflow.patched(RESOLUTION_REVIEW):
+            return await parked
+        parking = asyncio.create_task(parked)
+        request = self._undecided(f"{Abstention.UNAVAILABLE}: {message}")
+        asked = asyncio.create_task(self.ask(request, unless=parking.done))
+        await workflow.wait([parking, asked], return_when=asyncio.FIRST_COMPLETED)
+        if not parking.done():
+            self._unpark = Unpark(decision="retry", by=SYSTEM, reason="a reviewer has answered")
+        await workflow.wait([parking, asked])
+        decision, answer = await asyncio.gather(parking, asked)
+        if answer is not None and answer.decision == "resolve":
+            raise ResolvedByHand(answer)
+        return decision
+
+    def _undecided(self, why: str) -> ReviewRequest:
+        return ReviewRequest(
+            kind=ReviewKind.RESOLUTION,
+            subject=str(self._id),
+            market_id=self._id,
+            title=self._current.title,
+            why=why[:500],
+            version=self._current.rules_sha256,
+        )
+
+    async def _resolve_by_hand(self, answer: ReviewEnd) -> Resolution:
+        if answer.outcome == "VOID":
+            raise Stopped(answer.by, answer.reason)
+        return await self.run_step(
+            steps.RESOLVE_BY_HAND,
+            HandResolution(
+                market_id=self._id,
+                rules_sha256=self._current.rules_sha256,
+                look=self._look_number,
+                outcome=Answer(answer.outcome or ""),
+                by=answer.by,
+                reason=answer.reason,
+            ),
+            summary=f"{answer.outcome} by {answer.by}",
+        )
 
     async def _settle(self, resolution: Resolution) -> None:
-        await self._gate("Settling")
+        await self.gate("Settling")
         self._settling = True
         assert resolution.outcome is not None
         await self.run_step(
@@ -218,19 +322,87 @@ class MarketLifecycle(Story):
             summary=f"{resolution.outcome}: {resolution.detail}",
         )
         self._outcome, self._reason = resolution.outcome.value, resolution.detail
-        assert self._published is not None
-        self._window_ends = workflow.now() + timedelta(seconds=self._published.dispute_window_seconds)
+        self._open_window()
         if self._status is MarketStatus.ACTIVE:
             # The database passes through "resolving" as well; the search attribute skips it, to save an action.
             self._status = move(MARKET_MOVES, self._status, MarketStatus.RESOLVING)
         self._become(MarketStatus.RESOLVED, f"Resolved {self._outcome}, open to dispute")
 
+    def _open_window(self) -> None:
+        assert self._published is not None
+        self._window_ends = workflow.now() + timedelta(seconds=self._published.dispute_window_seconds)
+
     async def _dispute_window(self) -> None:
-        assert self._window_ends is not None
-        await self._sleep_until(self._window_ends, f"Dispute window until {self._window_ends:%Y-%m-%d %H:%M:%S} UTC")
+        """Open to dispute until the window is over, no dispute is open, and none is being admitted."""
+        while True:
+            assert self._window_ends is not None
+            self._stage = f"Dispute window until {self._window_ends:%Y-%m-%d %H:%M:%S} UTC"
+            self.show()
+            remaining = self._window_ends - workflow.now()
+            if remaining > timedelta(0):
+                with contextlib.suppress(TimeoutError):
+                    await workflow.wait_condition(
+                        lambda: bool(self._disputes), timeout=remaining, timeout_summary=self._stage[:200]
+                    )
+            await workflow.wait_condition(lambda: bool(self._disputes) or not self._admitting)
+            if not self._disputes:
+                return
+            await self._close_dispute(*next(iter(self._disputes.items())))
+
+    async def _close_dispute(self, dispute_id: UUID, disputed: Answer) -> None:
+        """Have one dispute decided; the others wait, so that no two decide about the outcome at once."""
+        self._stage = f"Disputed: {dispute_id}"
+        self.show()
+        self._rechecks += 1
+        request = DisputeRequest(
+            dispute_id=dispute_id,
+            market_id=self._id,
+            title=self._current.title,
+            rules_sha256=self._current.rules_sha256,
+            look=self._look_number,
+            recheck=self._look_number + self._rechecks,
+            outcome=disputed,
+        )
+        end = await (self._review_dispute(request) if disputed == self._outcome else self._already_overturned(request))
+        del self._disputes[dispute_id]
+        if end.status == "overturned" and end.outcome != self._outcome:
+            self._outcome, self._reason = end.outcome.value, end.reason
+            self._look_number, self._rechecks = end.look, 0
+            if not self._fresh_window_used:
+                self._fresh_window_used = True
+                self._open_window()
+        if not self._disputes:
+            self._become(MarketStatus.RESOLVED, f"Resolved {self._outcome}, open to dispute")
+
+    async def _review_dispute(self, request: DisputeRequest) -> DisputeEnd:
+        """Again when somebody ended the review from outside: a dispute ends with an answer."""
+        while True:
+            end = await self.child(
+                dispute.WORKFLOW,
+                request,
+                DisputeEnd,
+                dispute_workflow_id(request.dispute_id),
+                summary=request.title,
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            )
+            if end is not None:
+                return end
+
+    async def _already_overturned(self, request: DisputeRequest) -> DisputeEnd:
+        """Another dispute has won against the same outcome: nothing is left to review."""
+        opinion = Opinion(
+            verdict="overturned",
+            outcome=Answer(self._outcome or ""),
+            confidence=1.0,
+            reason="another dispute has overturned the same outcome",
+            by=SYSTEM,
+        )
+        close = CloseRequest(dispute=request, opinion=opinion, evidence_root=None)
+        async with self._one_at_a_time:
+            return await self.run_step(steps.CLOSE_DISPUTE, close)
 
     async def _finalize(self) -> None:
-        await self._gate("Finalising")
+        await self.gate("Finalising")
         await self.run_step(steps.FINALIZE_MARKET, FinalizeRequest(market_id=self._id))
         self._become(MarketStatus.FINALIZED, f"Finalised {self._outcome}")
 
@@ -245,35 +417,6 @@ class MarketLifecycle(Story):
         self._outcome = "VOID" if canceled.signature else None
         self._reason = f"canceled by {stop.by}: {stop.reason}"
         self._become(MarketStatus.CANCELED, "Canceled")
-
-    # Waiting, pausing, stopping.
-
-    async def _gate(self, stage: str) -> None:
-        """Before a stage: end if told to, wait while paused."""
-        self._check_stopped()
-        if self._paused is not None:
-            self.show()
-            await workflow.wait_condition(lambda: self._paused is None or self._stop is not None)
-            self._check_stopped()
-        self._stage = stage
-        self.show()
-
-    def _check_stopped(self) -> None:
-        if self._stop is not None:
-            raise self._stop
-
-    async def _sleep_until(self, moment: datetime, why: str) -> None:
-        self._stage = why
-        self.show()
-        remaining = moment - workflow.now()
-        if remaining > timedelta(0):
-            try:
-                await workflow.wait_condition(
-                    lambda: self._stop is not None, timeout=remaining, timeout_summary=why[:200]
-                )
-            except TimeoutError:
-                return
-            self._check_stopped()
 
     # What it shows.
 
@@ -314,7 +457,7 @@ class MarketLifecycle(Story):
         elif self._status is MarketStatus.PENDING_REVIEW and self._validation is not None:
             lines.append(f"{self._validation.reason}")
             lines.extend(f"- `{issue.field}` {issue.message}" for issue in self._validation.issues)
-            lines.append(f"`clotho review approve {self._id} --reason …` or `reject`, `request-changes`")
+            lines.append(f"`clotho review show {self._id}`")
         if self._published is not None:
             lines.append(f"On chain at `{self._published.address}`")
         lines.extend(f"Refused signal: {refused}" for refused in self._refused)
@@ -337,6 +480,7 @@ class MarketLifecycle(Story):
             validation=self._validation,
             outcome=self._outcome,
             window_ends=self._window_ends,
+            disputes=tuple(self._disputes),
             refused=tuple(self._refused),
         )
 
@@ -346,133 +490,45 @@ class MarketLifecycle(Story):
 
     def may_abort(self) -> bool:
         """Until the outcome is on its way to the chain."""
-        return not self._settling
+        return not self._settling and not self.ended
 
-    # What people tell it: updates for an answer, signals of the same names for the Web UI's buttons.
+    @property
+    def ended(self) -> bool:
+        """Whether its status is a last one."""
+        return not MARKET_MOVES[self._status]
 
-    def _take(self, name: str, check: Callable[[M], None], apply: Callable[[M], object], message: M) -> None:
-        """A signal: applied when its update's validator would let it pass, noted as refused otherwise."""
+    def standing(self) -> str:
+        """Where it stands, in words."""
+        return f"the market is {self._status}"
+
+    @workflow.update(name="dispute", description="Contest the outcome; the dispute is stored in Postgres before")
+    async def update_dispute(self, submission: DisputeSubmission) -> DisputeAdmitted:
+        """Admit a dispute, or say why not; the market is not finalised while that is being found out."""
+        self._admitting += 1
         try:
-            check(message)
-        except ApplicationError as error:
-            self.note_refusal(name, error)
-        else:
-            apply(message)
+            async with self._one_at_a_time:
+                if submission.dispute_id in self._disputes:
+                    return DisputeAdmitted(dispute_id=submission.dispute_id, known=True)
+                outcome = Answer(self._outcome or "")
+                request = AdmitRequest(
+                    dispute_id=submission.dispute_id, market_id=self._id, look=self._look_number, outcome=outcome
+                )
+                admission = await self.run_step(steps.ADMIT_DISPUTE, request, summary=str(submission.dispute_id))
+                if admission.refusal:
+                    raise refusal(admission.refusal)
+                if not admission.known:
+                    self._disputes[submission.dispute_id] = outcome
+                    self._become(MarketStatus.DISPUTED, self._stage)
+                return DisputeAdmitted(dispute_id=submission.dispute_id, known=admission.known)
+        except Stopped as stop:
+            raise refusal(f"the dispute was not admitted: {stop}") from None
+        finally:
+            self._admitting -= 1
 
-    def _decide(self, decision: ReviewDecision | RequestChanges, made: Decision) -> Accepted:
-        self._decision, self._decided = decision, made
-        return self.accepted()
-
-    def _check_review(self, rules_sha256: str | None) -> None:
-        if self._status is not MarketStatus.PENDING_REVIEW or self._decision is not None:
-            raise refusal(f"the market is {self._status} and waits for no decision now")
-        if rules_sha256 is not None and rules_sha256 != self._current.rules_sha256:
-            raise refusal("the draft was changed since you looked at it")
-
-    @workflow.update(name="approve", description="Approve the draft under review")
-    def update_approve(self, decision: ReviewDecision) -> Accepted:
-        """Take an approval."""
-        return self._decide(decision, "approve")
-
-    @update_approve.validator
-    def check_approve(self, decision: ReviewDecision) -> None:
-        """Refuse what cannot be published: a failed rehearsal, an expiry that has passed."""
-        self._check_review(decision.rules_sha256)
-        if self._rehearsal.blocking:
-            raise refusal(f"the rehearsal failed, so the rules must change: {self._rehearsal.blocking[0].message}")
-        if self._current.expiry <= workflow.now():
-            raise refusal("the expiry has passed, so the rules must change or the draft be rejected")
-
-    @workflow.signal(name="approve", description="Approve the draft under review")
-    def signal_approve(self, decision: ReviewDecision) -> None:
-        """The same as a plain signal."""
-        self._take("approve", self.check_approve, partial(self._decide, made="approve"), decision)
-
-    @workflow.update(name="reject", description="Reject the draft under review")
-    def update_reject(self, decision: ReviewDecision) -> Accepted:
-        """Take a rejection."""
-        return self._decide(decision, "reject")
-
-    @update_reject.validator
-    def check_reject(self, decision: ReviewDecision) -> None:
-        """Refuse a decision about nothing, or about another version."""
-        self._check_review(decision.rules_sha256)
-
-    @workflow.signal(name="reject", description="Reject the draft under review")
-    def signal_reject(self, decision: ReviewDecision) -> None:
-        """The same as a plain signal."""
-        self._take("reject", self.check_reject, partial(self._decide, made="reject"), decision)
-
-    @workflow.update(name="request_changes", description="Replace the rules under review; they are validated again")
-    def update_request_changes(self, changes: RequestChanges) -> Accepted:
-        """Take changed rules."""
-        return self._decide(changes, "request_changes")
-
-    @update_request_changes.validator
-    def check_request_changes(self, changes: RequestChanges) -> None:
-        """Refuse a decision about nothing, or about another version."""
-        self._check_review(changes.rules_sha256)
-
-    @workflow.signal(name="request_changes", description="Replace the rules under review; they are validated again")
-    def signal_request_changes(self, changes: RequestChanges) -> None:
-        """The same as a plain signal."""
-        self._take(
-            "request_changes", self.check_request_changes, partial(self._decide, made="request_changes"), changes
-        )
-
-    def _stop_by(self, note: Note) -> Accepted:
-        self._stop = Stopped(note.by, note.reason)
-        return self.accepted()
-
-    @workflow.update(name="cancel", description="Cancel the market; VOID when it is published")
-    def update_cancel(self, note: Note) -> Accepted:
-        """Take a cancellation."""
-        return self._stop_by(note)
-
-    @update_cancel.validator
-    def check_cancel(self, note: Note) -> None:
-        """Refuse once the outcome is on its way to the chain, or the market is being cancelled."""
-        if self._settling or self._stop is not None or not MARKET_MOVES[self._status]:
-            raise refusal(f"the market is {self._status} and can no longer be canceled")
-
-    @workflow.signal(name="cancel", description="Cancel the market; VOID when it is published")
-    def signal_cancel(self, note: Note) -> None:
-        """The same as a plain signal."""
-        self._take("cancel", self.check_cancel, self._stop_by, note)
-
-    def _pause_by(self, note: Note | None) -> Accepted:
-        self._paused = note
-        self.show()
-        return self.accepted()
-
-    @workflow.update(name="pause", description="Hold the market before its next stage")
-    def update_pause(self, note: Note) -> Accepted:
-        """Take a pause."""
-        return self._pause_by(note)
-
-    @update_pause.validator
-    def check_pause(self, note: Note) -> None:
-        """Refuse when it is paused or at its end."""
-        if self._paused is not None or not MARKET_MOVES[self._status]:
-            raise refusal("the market is paused already" if self._paused else f"the market is {self._status}")
-
-    @workflow.signal(name="pause", description="Hold the market before its next stage")
-    def signal_pause(self, note: Note) -> None:
-        """The same as a plain signal."""
-        self._take("pause", self.check_pause, self._pause_by, note)
-
-    @workflow.update(name="resume", description="Let a paused market go on")
-    def update_resume(self, note: Note) -> Accepted:
-        """Take the end of a pause."""
-        return self._pause_by(None)
-
-    @update_resume.validator
-    def check_resume(self, note: Note) -> None:
-        """Refuse when it is not paused."""
-        if self._paused is None:
-            raise refusal("the market is not paused")
-
-    @workflow.signal(name="resume", description="Let a paused market go on")
-    def signal_resume(self, note: Note) -> None:
-        """The same as a plain signal."""
-        self._take("resume", self.check_resume, lambda _: self._pause_by(None), note)
+    @update_dispute.validator
+    def check_dispute(self, submission: DisputeSubmission) -> None:
+        """Refuse outside of the dispute window."""
+        if self._window_ends is None or self._status not in {MarketStatus.RESOLVED, MarketStatus.DISPUTED}:
+            raise refusal(f"the market is {self._status}, and only a resolved one can be disputed")
+        if workflow.now() >= self._window_ends:
+            raise refusal(f"the dispute window closed at {self._window_ends:%Y-%m-%d %H:%M:%S} UTC")

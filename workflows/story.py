@@ -1,16 +1,27 @@
-"""What every story shares: running a step of the catalogue, and parking it when its retries are used up."""
+"""What every story shares: running a step of the catalogue, parking it when its retries are used up, asking people."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
 
-from domain import errors, search_attributes
-from domain.market import Accepted, Parked, Unpark
-from domain.steps import I, O, Step
+from domain import errors, review, search_attributes
+from domain.base import Model
+from domain.ids import review_workflow_id
+from domain.market import Accepted, Parked, ParkedState, Unpark
+from domain.review import KINDS, TERM, ReviewEnd, ReviewRequest
+from domain.steps import START_AGAIN, I, O, Step
 
+M = TypeVar("M", bound=Model)
 R = TypeVar("R")
 
 REFUSALS_KEPT = 5
@@ -37,6 +48,7 @@ class Story:
         self._unpark: Unpark | None = None
         self._stop: Stopped | None = None
         self._refused: list[str] = []
+        self._reviews = 0
 
     async def live(self, story: Coroutine[Any, Any, R], order_to_cancel: Callable[[], None]) -> R:
         """Live through a story, which Temporal's own cancellation does not break off: it is an order like any other.
@@ -54,7 +66,7 @@ class Story:
         return life.result()
 
     async def run_step(self, step: Step[I, O], request: I, *, summary: str | None = None) -> O:
-        """Run a step until it succeeds; when its retries are used up, wait for an operator.
+        """Run a step until it succeeds; when its retries are used up, wait for an operator if the step parks.
 
         Args:
             step: entry of the catalogue.
@@ -63,6 +75,7 @@ class Story:
 
         Raises:
             Stopped: an operator aborted the step, or the story was cancelled while it was parked.
+            ActivityError: the retries of a step that does not park are used up.
         """
         while True:
             try:
@@ -78,7 +91,7 @@ class Story:
                 )
                 return result
             except ActivityError as error:
-                if is_cancelled_exception(error):
+                if is_cancelled_exception(error) or not step.parks:
                     raise
                 cause = error.cause
                 kind = cause.type if isinstance(cause, ApplicationError) and cause.type else type(cause).__name__
@@ -111,13 +124,88 @@ class Story:
             raise Stopped(decision.by, decision.reason)
         return decision.decision
 
+    async def ask(self, request: ReviewRequest, *, unless: Callable[[], bool] = lambda: False) -> ReviewEnd | None:
+        """Have a person decide, in a review of its own, however long it takes.
+
+        Args:
+            request: what is to be decided; its number is set here.
+            unless: the review is withdrawn when this comes to hold.
+
+        Returns:
+            The decision; None when it was withdrawn.
+
+        Raises:
+            Stopped: the story was cancelled meanwhile; the review is withdrawn then.
+        """
+        kind = KINDS[request.kind]
+        while self._stop is None and not unless():
+            self._reviews += 1
+            asked = self.child(
+                review.WORKFLOW,
+                request.model_copy(update={"number": self._reviews}),
+                ReviewEnd,
+                review_workflow_id(request.kind, request.subject),
+                summary=request.title,
+                # Withdrawn with the story that asked.
+                parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(search_attributes.REVIEW_KIND, request.kind.value),
+                        SearchAttributePair(search_attributes.REVIEW_PRIORITY, kind.priority.value),
+                        SearchAttributePair(search_attributes.REVIEW_DEADLINE, workflow.now() + TERM[kind.priority]),
+                    ]
+                ),
+            )
+            answer = await self._unless(asked, lambda: self._stop is not None or unless())
+            if answer is not None and answer.decision != "withdrawn":
+                return answer
+        if self._stop is not None:
+            raise self._stop
+        return None
+
+    async def _unless(self, asked: Coroutine[Any, Any, R | None], called_off: Callable[[], bool]) -> R | None:
+        """The result of a child workflow, which is cancelled when it is called off and may end as it likes then."""
+        asking = asyncio.create_task(asked)
+        await workflow.wait_condition(lambda: asking.done() or called_off())
+        if not asking.done():
+            asking.cancel()
+        try:
+            return await asking
+        except asyncio.CancelledError:
+            return None
+
+    async def child(
+        self, name: str, request: Model, gives: type[O], id: str, *, summary: str, **options: Any
+    ) -> O | None:
+        """A child workflow's result; None when it cannot run, or was ended from outside, and may be started again."""
+        try:
+            result: O = await workflow.execute_child_workflow(
+                name, request, result_type=gives, id=id, static_summary=summary[:120], **options
+            )
+        except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
+            if is_cancelled_exception(error):
+                return None
+            # Already there: the child of an earlier run of this story, a reset one, that is only just ending.
+            await workflow.sleep(START_AGAIN)
+            return None
+        return result
+
+    def take(self, name: str, check: Callable[[M], None], apply: Callable[[M], object], message: M) -> None:
+        """A signal: applied when its update's validator would let it pass, noted as refused otherwise."""
+        try:
+            check(message)
+        except ApplicationError as error:
+            self.note_refusal(name, error)
+        else:
+            apply(message)
+
     def show(self) -> None:
         """Refresh the current details of the Web UI."""
         raise NotImplementedError
 
     def accepted(self) -> Accepted:
-        """The answer to a message that was taken."""
-        raise NotImplementedError
+        """The answer to an operator's decision that was taken."""
+        return Accepted()
 
     def may_abort(self) -> bool:
         """Whether the story may still be ended by an operator."""
@@ -150,9 +238,9 @@ class Story:
     @workflow.signal(name="unpark", description="Decide about the parked step: retry, skip or abort")
     def signal_unpark(self, decision: Unpark) -> None:
         """The same decision as a plain signal, as the Web UI sends it."""
-        try:
-            self.check_unpark(decision)
-        except ApplicationError as error:
-            self.note_refusal("unpark", error)
-        else:
-            self._decide_parked(decision)
+        self.take("unpark", self.check_unpark, self._decide_parked, decision)
+
+    @workflow.query(description="The step that waits for an operator, if one does")
+    def parked(self) -> ParkedState:
+        """A look at what is parked."""
+        return ParkedState(workflow_id=workflow.info().workflow_id, parked=self._parked)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.source_site.control import Embargo, Fault, Release
+from deploy.local.source_site.control import Embargo, Fault, Misprint, Release
 from domain.base import Model
 
 
@@ -21,12 +21,16 @@ class SiteControl:
         """Publish an observation or outcome only from a moment on."""
         await self._post("embargo", embargo)
 
+    async def misprint(self, misprint: Misprint) -> None:
+        """Publish a mistake until it is released."""
+        await self._post("misprint", misprint)
+
     async def fault(self, fault: Fault) -> None:
         """Make a host, or all, misbehave until released."""
         await self._post("faults", fault)
 
     async def release(self, release: Release) -> None:
-        """End embargoes and faults."""
+        """End embargoes, misprints and faults."""
         await self._post("release", release)
 
     async def _post(self, path: str, body: Model) -> None:

@@ -6,8 +6,11 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import EmbeddedStack, WorkerProcess
+from tests.desk import Office
 from tests.integration.chain_world import World, prepared, set_faults
 from tests.operator import Operator, at_work
+from tests.workflows.world import world_in_skipped_time
+from workers.telemetry import free_port, temporal_runtime
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +26,14 @@ async def worker(stack: EmbeddedStack) -> AsyncIterator[WorkerProcess]:
     started = await stack.start_worker()
     yield started
     await started.stop()
+
+
+@pytest.fixture(scope="session")
+async def office(stack: EmbeddedStack, operator: Operator) -> AsyncIterator[Office]:
+    """Where reviewers sit: a Temporal server of its own, where time can be skipped, with workers in this process."""
+    metrics_port = free_port()
+    async with world_in_skipped_time(stack.environment, temporal_runtime(metrics_port)) as world:
+        yield Office(operator, world, metrics_port)
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,22 @@ OPTIONS = (
     Bad("neither an id nor --all", ("parked", "retry"), "ID"),
     Bad("an id and --all", ("parked", "retry", NOBODY, "--all"), "ID"),
     Bad("nothing to replay", ("replay",), "ID"),
+    Bad("no reviews to approve", ("review", "approve", *REASON), "ID"),
+    Bad("reviews named and chosen", ("review", "approve", NOBODY, "--mine", *REASON), "ID"),
+    Bad("a version of several reviews", ("review", "approve", "a", "b", "--version", "0", *REASON), "--version"),
+    Bad("a rejection without a code", ("review", "reject", NOBODY, *REASON), "--code"),
+    Bad("no code of ours", ("review", "reject", NOBODY, "--code", "ugly", *REASON), "--code"),
+    Bad("an approval with an empty reason", ("review", "approve", NOBODY, "--reason", " "), "reason"),
+    Bad("neither a file nor an editor", ("review", "request-changes", NOBODY, *REASON), "--edit"),
+    Bad("a moment in words", ("review", "postpone", NOBODY, "--until", "tomorrow", *REASON), "--until"),
+    Bad(
+        "a moment without a zone", ("review", "postpone", NOBODY, "--until", "2027-01-31T18:00:00", *REASON), "--until"
+    ),
+    Bad("a moment beyond the calendar", ("review", "postpone", NOBODY, "--until", "99999d", *REASON), "ID"),
+    Bad("a reviewer without a name", ("reviewer", "add", " "), "NAME"),
+    Bad("a reviewer with an endless name", ("reviewer", "add", "r" * 101), "NAME"),
+    Bad("a reviewer nobody can see", ("reviewer", "add", "a\u200bb"), "NAME"),
+    Bad("an id that no review has", ("review", "claim", "a b"), "ID"),
 )
 
 FILES = {
@@ -144,7 +160,11 @@ EDITS = {
 UNKNOWN = (
     *(("market", name, NOBODY) for name in ("show", "verify", "retry")),
     *(("market", name, NOBODY, *REASON) for name in ("cancel", "pause", "resume")),
-    *(("review", name, NOBODY, *REASON) for name in ("approve", "reject")),
+    *(("review", name, NOBODY, *REASON) for name in ("approve", "look-again")),
+    *(("review", name, NOBODY) for name in ("show", "undo")),
+    ("review", "reject", NOBODY, "--code", "other", *REASON),
+    ("review", "resolve", f"review-dispute-{NOBODY}", "--outcome", "YES", *REASON),
+    ("review", "postpone", NOBODY, "--until", "2h", *REASON),
     *(("parked", name, NOBODY, *REASON) for name in ("retry", "skip", "abort")),
     ("replay", f"market-{NOBODY}"),
 )
@@ -271,9 +291,10 @@ async def test_a_source_that_redirects_is_found_before_the_market_opens(
     (issue,) = state.validation.issues
     assert issue.field == "allowed_sources.fred.url"
     assert "redirects to https://elsewhere.example.com/" in issue.message
+    await operator.under_review(market_id)
     refused = await operator.clotho("review", "approve", str(market_id), *REASON)
     assert refused.code == 1
     assert "redirects" in refused.err
     assert await operator.records(market_id) == []
-    await operator.clotho("review", "reject", str(market_id), *REASON)
+    await operator.clotho("review", "reject", str(market_id), "--code", "unfit_source", "--now", *REASON)
     await operator.ends([market_id])

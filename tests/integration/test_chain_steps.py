@@ -7,9 +7,8 @@ from uuid import UUID
 
 from temporalio.testing import ActivityEnvironment
 
-from activities.chain import ChainSteps
 from activities.transactions import connect
-from domain import market, steps
+from domain import market
 from domain.errors import CHAIN_UNREACHABLE, ILLEGAL_MOVE
 from domain.rules import Answer
 from domain.status import MarketStatus
@@ -142,8 +141,3 @@ async def test_a_publication_that_lands_behind_our_back_is_cancelled_on_chain_to
     found = await world.chain().read(market_id)
     assert found is not None
     assert (found.status, found.outcome) == (MarketStatus.CANCELED, "VOID")
-
-
-def test_each_step_of_the_chain_has_its_implementation() -> None:
-    names = {getattr(ChainSteps, name).__name__ for name in dir(ChainSteps) if name.endswith("_market")}
-    assert names == {step.name for step in steps.steps_of(steps.Role.CHAIN)}

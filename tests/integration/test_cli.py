@@ -27,6 +27,7 @@ from tests.operator import CLOTHO, Operator
 from tests.support import eventually, free_ports
 
 REASON = ("--reason", "a test says so")
+NOW = (*REASON, "--now")
 COLOURS = {"TERM": "xterm-256color"}
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LONG_TITLE = (
@@ -56,7 +57,7 @@ async def waiting(operator: Operator, **changes: Any) -> UUID:
     market_id = await operator.propose(
         Proposal(text=made.rules.exact_question, draft=made, proposer="test"), key=uuid4().hex
     )
-    await operator.shows(market_id, lambda state: state.status == "pending_review", "waits for a reviewer")
+    await operator.under_review(market_id)
     return market_id
 
 
@@ -89,30 +90,31 @@ async def refused(operator: Operator, *arguments: str) -> str:
 
 
 async def test_a_review_from_list_to_approval(operator: Operator, market_id: str) -> None:
-    (listed,) = [state for state in await ok(operator, "review", "list") if state["market_id"] == market_id]
-    assert "confidence 0.30" in listed["validation"]["reason"].lower()
-    shown = await ok(operator, "market", "show", market_id)
-    rules = shown["draft"]["rules"]
-    assert (shown["state"]["status"], shown["draft"]["title"]) == ("pending_review", listed["title"])
+    (listed,) = [r for r in await ok(operator, "review", "list") if r["request"]["subject"] == market_id]
+    assert "confidence 0.30" in listed["request"]["why"].lower()
+    shown = await ok(operator, "review", "show", market_id)
+    rules, before = shown["draft"]["rules"], shown["state"]["request"]["version"]
+    assert shown["draft"]["title"] == listed["request"]["title"]
 
     # The reviewer asks for another wait, looks again, and approves.
     rules["not_yet_published"]["give_up_after"] += 60
     edit = operator.stack.folder / "edit.json"
     edit.write_text(json.dumps(rules))
-    before = shown["state"]["rules_sha256"]
-    await ok(operator, "review", "request-changes", market_id, *REASON, "--edit", str(edit))
-    await operator.shows(
-        UUID(market_id), lambda s: s.rules_sha256 != before and s.status == "pending_review", "has new rules"
-    )
-    assert await ok(operator, "review", "approve", market_id, *REASON) == {"status": "pending_review"}
+    await ok(operator, "review", "request-changes", market_id, *REASON, "--edit", str(edit), "--now")
+    await operator.shows(UUID(market_id), lambda s: s.rules_sha256 != before, "has new rules")
+    await operator.under_review(UUID(market_id))
+    (approved,) = await ok(operator, "review", "approve", market_id, *NOW)
+    assert (approved["review"], approved["done"]) == (f"review-draft-{market_id}", True)
     await operator.becomes(UUID(market_id), "active")
-    assert "waits for no decision" in await refused(operator, "review", "approve", market_id, *REASON)
+    assert "is over" in await refused(operator, "review", "approve", market_id, *REASON)
     actions = [entry["action"] for entry in (await ok(operator, "market", "show", market_id))["audit"]]
     assert actions == [
         "draft_generated",
         "validation_completed",
+        "review_opened",
         "review_request_changes",
         "validation_completed",
+        "review_opened",
         "review_approve",
         "market_published",
     ]
@@ -120,7 +122,7 @@ async def test_a_review_from_list_to_approval(operator: Operator, market_id: str
 
 async def test_a_rejected_draft_is_over(operator: Operator, worker: WorkerProcess) -> None:
     market_id = await waiting(operator)
-    await ok(operator, "review", "reject", str(market_id), *REASON)
+    await ok(operator, "review", "reject", str(market_id), "--code", "no_interest", *NOW)
     (end,) = await operator.ends([market_id])
     assert (end.status, end.reason) == ("rejected", "a test says so")
     for command in ("cancel", "pause", "resume"):
@@ -131,7 +133,7 @@ async def test_a_rejected_draft_is_over(operator: Operator, worker: WorkerProces
 async def test_pause_holds_a_market_and_resume_lets_it_go_on(operator: Operator, market_id: str) -> None:
     await ok(operator, "market", "pause", market_id, *REASON)
     assert "paused already" in await refused(operator, "market", "pause", market_id, *REASON)
-    await ok(operator, "review", "approve", market_id, *REASON)
+    await ok(operator, "review", "approve", market_id, *NOW)
     await operator.shows(UUID(market_id), lambda state: state.paused, "is paused")
     await ok(operator, "market", "resume", market_id, *REASON)
     assert "not paused" in await refused(operator, "market", "resume", market_id, *REASON)
@@ -139,7 +141,7 @@ async def test_pause_holds_a_market_and_resume_lets_it_go_on(operator: Operator,
 
 
 async def test_a_market_cancelled_when_published_is_void(operator: Operator, market_id: str) -> None:
-    await ok(operator, "review", "approve", market_id, *REASON)
+    await ok(operator, "review", "approve", market_id, *NOW)
     await operator.becomes(UUID(market_id), "active")
     await ok(operator, "market", "cancel", market_id, *REASON)
     (end,) = await operator.ends([UUID(market_id)])
@@ -314,7 +316,7 @@ async def test_what_cannot_be_reached_is_one_sentence(operator: Operator, settin
 
 
 async def test_a_chain_that_cannot_be_reached_is_one_sentence(operator: Operator, market_id: str) -> None:
-    await ok(operator, "review", "approve", market_id, *REASON)
+    await ok(operator, "review", "approve", market_id, *NOW)
     await operator.becomes(UUID(market_id), "active")
     (free,) = free_ports(1)
     await unreachable(

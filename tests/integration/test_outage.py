@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.market import Accepted, MarketState, Proposal, ReviewDecision
+from domain.market import MarketState, Proposal
 from tests.conftest import EmbeddedStack, WorkerProcess
 from tests.drafts import draft, fred_rules
 from tests.operator import Operator, soon
@@ -30,12 +30,12 @@ async def test_what_an_outage_parks_one_command_resumes(
     ids = [await operator.propose(question) for question in questions[:3]]
     for market_id in ids[:2]:
         await operator.becomes(market_id, "active")
-    await operator.shows(ids[2], lambda state: state.status == "pending_review", "waits for a reviewer")
+    await operator.under_review(ids[2])
 
     await asyncio.gather(*(stack.stop(part) for part in ("site", "llm", "solana")))
     try:
-        decision = ReviewDecision(by="reviewer", reason="the question is clear")
-        await operator.lifecycle(ids[2]).execute_update("approve", decision, result_type=Accepted)
+        approved = await operator.clotho("review", "approve", str(ids[2]), "--now", "--reason", "the question is clear")
+        assert approved.code == 0, approved
         ids.append(await operator.propose(questions[3]))
         expected = {
             ids[0]: ("collect_evidence", "SourceUnreachable"),
@@ -81,10 +81,12 @@ async def test_a_wrong_selector_is_stopped_before_anyone_trades(operator: Operat
     state = await operator.shows(market_id, lambda state: state.status == "pending_review", "waits for a reviewer")
     assert state.validation is not None
     assert "higher.checks.0.value" in state.validation.reason
+    await operator.under_review(market_id)
     refused = await operator.clotho("review", "approve", str(market_id), "--reason", "I like it")
     assert refused.code == 1
     assert "the rehearsal failed" in refused.err.lower()
     assert await operator.records(market_id) == []
-    await operator.clotho("review", "reject", str(market_id), "--reason", "its selector finds nothing")
+    reject = ("--code", "unfit_source", "--now", "--reason", "its selector finds nothing")
+    await operator.clotho("review", "reject", str(market_id), *reject)
     (end,) = await operator.ends([market_id])
     assert (end.status, end.outcome) == ("rejected", None)

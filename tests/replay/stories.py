@@ -14,14 +14,15 @@ from db import markets
 from deploy.local import data
 from deploy.local.source_site.control import Fault, Release
 from domain import steps
-from domain.market import MarketDraft, Note, Proposal, RequestChanges, ReviewDecision, Unpark
+from domain.market import MarketDraft, Note, Proposal, Unpark
+from domain.review import Approve, Reject, RejectCode, RequestChanges, Resolve, ReviewKind
 from domain.rules import NotYetPublished, ResolutionRules
 from domain.status import MarketStatus
 from tests.support import eventually
-from tests.workflows.world import Market, Question, World, text_question
+from tests.workflows.world import REVIEWER, Market, Question, Review, TextQuestion, World, text_question
 
 NOTE = Note(by="operator", reason="the story goes so")
-APPROVAL = ReviewDecision(by="reviewer", reason="the question is clear")
+APPROVAL = Approve(by=REVIEWER, reason="the question is clear", at_once=True)
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Pace:
     trading: timedelta
     between_looks: int
     """Seconds. The dispute window is as long."""
+    long_window: int
+    """Seconds of a dispute window in which somebody disputes."""
     skipped: bool
     """Whether the waits are skipped, or really waited."""
 
 
-REAL = Pace(trading=timedelta(seconds=20), between_looks=3, skipped=False)
-SKIPPED = Pace(trading=timedelta(days=30), between_looks=3_600, skipped=True)
+REAL = Pace(trading=timedelta(seconds=20), between_looks=3, long_window=12, skipped=False)
+SKIPPED = Pace(trading=timedelta(days=30), between_looks=3_600, long_window=86_400, skipped=True)
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,11 @@ class Stage:
     def draft(self, **changes: Any) -> MarketDraft:
         return self.question.draft(**{"rules": self.rules(), **changes})
 
-    async def start(self, asked: MarketDraft | Proposal, status: MarketStatus = MarketStatus.ACTIVE) -> Market:
+    async def start(
+        self, asked: MarketDraft | Proposal, status: MarketStatus = MarketStatus.ACTIVE, *, window: int | None = None
+    ) -> Market:
         """Start a market; returns when it has the status."""
-        market = await self.world.start(asked, dispute_window=self.pace.between_looks)
+        market = await self.world.start(asked, dispute_window=window or self.pace.between_looks)
         await market.becomes(status)
         return market
 
@@ -98,7 +103,7 @@ async def happy_text_condition(stage: Stage) -> Market:
 
 async def review_approved(stage: Stage) -> Market:
     market = await stage.start(stage.draft(confidence=0.5), MarketStatus.PENDING_REVIEW)
-    await market.tell("approve", APPROVAL)
+    await (await market.review()).decide("approve", APPROVAL)
     await market.becomes(MarketStatus.ACTIVE)
     await stage.question.publish()
     await stage.end(market)
@@ -109,9 +114,11 @@ async def review_changes_requested(stage: Stage) -> Market:
     draft = stage.draft(rules=stage.rules(value_path="$.observations[*].price"))
     market = await stage.start(draft, MarketStatus.PENDING_REVIEW)
     mended = await markets.store_rules(stage.world.pool, stage.rules())
-    await market.tell("request_changes", RequestChanges(by="reviewer", reason="the path", new_rules_sha256=mended))
+    changes = RequestChanges(by=REVIEWER, reason="the path", changed=mended, at_once=True)
+    await (await market.review()).decide("request_changes", changes)
     await market.until(lambda state: state.validation and not state.validation.issues, "a validation without issues")
-    await market.tell("approve", APPROVAL)
+    await market.children(2)
+    await (await market.review()).decide("approve", APPROVAL)
     await market.becomes(MarketStatus.ACTIVE)
     await stage.question.publish()
     await stage.end(market)
@@ -120,7 +127,61 @@ async def review_changes_requested(stage: Stage) -> Market:
 
 async def review_rejected(stage: Stage) -> Market:
     market = await stage.start(stage.draft(confidence=0.5), MarketStatus.PENDING_REVIEW)
-    await market.signal("reject", ReviewDecision(by="reviewer", reason="the question is of no interest"))
+    review = await market.review()
+    rejection = Reject(
+        by=REVIEWER,
+        reason="the question is of no interest",
+        code=RejectCode.NO_INTEREST,
+        lease=(await review.claim()).lease,
+        at_once=True,
+    )
+    await review.signal("reject", rejection)
+    await stage.end(market)
+    return market
+
+
+async def review_withdrawn(stage: Stage) -> Market:
+    market = await stage.start(stage.draft(confidence=0.5), MarketStatus.PENDING_REVIEW)
+    await market.review()
+    await market.tell("cancel", NOTE)
+    await stage.end(market)
+    return market
+
+
+async def resolved_by_hand(stage: Stage) -> Market:
+    # On a host of its own, which fails while the other stories go on.
+    question = text_question(stage.world.site, "manifold:dI5U6ps6IP")
+    market, _ = await parked_at_a_source(stage, question)
+    by_hand = Resolve(by=REVIEWER, reason="the printed bulletin says so", outcome=question.truth, at_once=True)
+    await (await market.review(ReviewKind.RESOLUTION)).decide("resolve", by_hand)
+    await stage.end(market)
+    return market
+
+
+async def dispute_upheld(stage: Stage) -> Market:
+    market = await stage.start(stage.draft(), window=stage.pace.long_window)
+    await stage.question.publish()
+    await stage.expire(market)
+    await market.becomes(MarketStatus.RESOLVED)
+    await stage.world.dispute(market, await stage.world.holder(market))
+    await market.until(lambda state: state.status is MarketStatus.RESOLVED and not state.disputes, "the upheld outcome")
+    await stage.end(market)
+    return market
+
+
+async def dispute_overturned_by_a_person(stage: Stage) -> Market:
+    market = await stage.start(stage.draft(), window=stage.pace.long_window)
+    await stage.question.publish()
+    await stage.question.misprint()
+    await stage.expire(market)
+    await market.becomes(MarketStatus.RESOLVED)
+    await stage.question.publish()
+    dispute = await stage.world.dispute(market, await stage.world.holder(market))
+    review = Review(stage.world, ReviewKind.DISPUTE, str(dispute))
+    await review.opens()
+    by_hand = Resolve(by=REVIEWER, reason="the value was corrected", outcome=stage.question.truth, at_once=True)
+    await review.decide("resolve", by_hand)
+    await market.until(lambda state: state.status is MarketStatus.RESOLVED and not state.disputes, "the new outcome")
     await stage.end(market)
     return market
 
@@ -142,8 +203,15 @@ async def not_yet_published(stage: Stage) -> Market:
 
 
 async def parked_and_retried(stage: Stage) -> Market:
-    # On a host of its own, which fails while the other stories go on.
-    question = text_question(stage.world.site, "infer:1681")
+    market, mend = await parked_at_a_source(stage, text_question(stage.world.site, "infer:1681"))
+    await mend()
+    await market.tell("unpark", Unpark(decision="retry", by="operator", reason="the source answers again"))
+    await stage.end(market)
+    return market
+
+
+async def parked_at_a_source(stage: Stage, question: TextQuestion) -> tuple[Market, Callable[[], Awaitable[None]]]:
+    """A market whose source is gone at expiry, and what brings it back; its host is no other story's."""
     host = urlsplit(question.question.url).hostname
     await question.withhold()
     market = await stage.start(question.proposal(stage.expiry()))
@@ -151,10 +219,11 @@ async def parked_and_retried(stage: Stage) -> Market:
     await stage.world.site.fault(Fault(host=host, status=404))
     await stage.expire(market)
     await market.parks(steps.COLLECT_EVIDENCE.name)
-    await stage.world.site.release(Release(host=host))
-    await market.tell("unpark", Unpark(decision="retry", by="operator", reason="the source answers again"))
-    await stage.end(market)
-    return market
+
+    async def mend() -> None:
+        await stage.world.site.release(Release(host=host))
+
+    return market, mend
 
 
 async def paused_and_resumed(stage: Stage) -> Market:
@@ -175,6 +244,10 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Market]]] = {
         review_approved,
         review_changes_requested,
         review_rejected,
+        review_withdrawn,
+        resolved_by_hand,
+        dispute_upheld,
+        dispute_overturned_by_a_person,
         canceled_while_trading,
         not_yet_published,
         parked_and_retried,
@@ -184,14 +257,17 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Market]]] = {
 
 
 async def tell(world: World, pace: Pace) -> dict[str, WorkflowHistory]:
-    """Tell all stories at once, to their ends; returns their histories by name."""
+    """Tell all stories at once, to their ends; returns their histories by name, those of reviews and disputes too."""
     series = (one for one in data.load_series() if one.source == "fred" and len(one.observations) > 1)
 
-    async def told(story: Callable[[Stage], Awaitable[Market]]) -> WorkflowHistory:
+    async def told(name: str, story: Callable[[Stage], Awaitable[Market]]) -> dict[str, WorkflowHistory]:
         question = Question(next(series), world.site)
         await question.withhold()
-        return await (await story(Stage(world, pace, question))).history()
+        market = await story(Stage(world, pace, question))
+        return {name: await market.history()} | {
+            f"{name}.{place}": history for place, history in enumerate(await market.histories_of_children(), start=1)
+        }
 
     async with asyncio.TaskGroup() as group:
-        telling = {name: group.create_task(told(story)) for name, story in STORIES.items()}
-    return {name: task.result() for name, task in telling.items()}
+        telling = [group.create_task(told(name, story)) for name, story in STORIES.items()]
+    return {name: history for task in telling for name, history in task.result().items()}

@@ -2,15 +2,16 @@
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.audit import AuditHead, entry_after
+from domain.audit import AuditEntry, AuditHead, entry_after
 from domain.bundle import Bundle, BundledEvidence, BundledTransaction, BundleError, read_bundle, write_bundle
-from domain.canonical import evidence_root, model_sha256, sha256_hex
+from domain.canonical import canonical_json, evidence_root, model_sha256, sha256_hex
 from domain.extraction import Document
 from domain.resolver import resolve
 from domain.verify import RecordedMarket, RecordedResolution, VerifiedRecord, WorkflowFacts
@@ -103,12 +104,114 @@ def test_what_is_no_bundle_is_one_sentence(data: bytes) -> None:
 
 def test_a_forger_who_mends_the_file_hash_still_fails_the_checks() -> None:
     forged = read_bundle(write_bundle(bundle(BODY.replace(b"3.89", b"3.79"))))
-    failed = {check.name for check in forged.checks() if not check.ok}
-    assert "evidence: fred" in failed
+    assert "evidence: fred" in {check.name for check in forged.checks() if not check.ok}
 
 
 def test_a_forged_audit_entry_is_named() -> None:
     honest = bundle()
     forged = honest.model_copy(update={"audit": (honest.audit[0].model_copy(update={"actor": "somebody"}),)})
-    failed = [check.name for check in read_bundle(write_bundle(forged)).checks() if not check.ok]
-    assert failed == ["audit entry 1"]
+    assert failed(forged) == {"audit entry 1"}
+
+
+DISPUTE = UUID("0b8f6c1e-0000-5000-8000-00000000d15b")
+DECIDED: dict[str, Any] = {"look": 2, "decided_by": "ana", "reason": "the bank says so", "dispute_id": None}
+"""What a resolution says of somebody's decision."""
+
+
+def decided(*, dispute: bool = False, **changes: Any) -> Bundle:
+    """A market whose outcome YES somebody decided, as the steps record it; `changes` are the resolution's."""
+    honest = bundle()
+    assert honest.resolution is not None
+    said = DECIDED | {"dispute_id": DISPUTE if dispute else None}
+    details: dict[str, Any] = {"look": 2, "outcome": "YES", "reason": "the bank says so"}
+    details |= {"dispute_id": str(DISPUTE), "status": "overturned"} if dispute else {}
+    entry = audited("dispute_resolved" if dispute else "resolution_by_hand", details)
+    resolution = honest.resolution.model_copy(update=said | changes)
+    return honest.model_copy(update={"resolution": resolution, "audit": (*honest.audit, entry)})
+
+
+def audited(action: str, details: dict[str, Any], **fields: Any) -> AuditEntry:
+    """The next entry of the market's audit trail."""
+    given: dict[str, Any] = {"entity_type": "market", "entity_id": str(MARKET), "actor": "ana", "created_at": NOW}
+    return entry_after(AuditHead(entries=1), action=action, details=details, **given | fields)
+
+
+def failed(of: Bundle) -> set[str]:
+    return {check.name for check in read_bundle(write_bundle(of)).checks() if not check.ok}
+
+
+@pytest.mark.parametrize(("dispute", "name"), [(False, "outcome: by hand"), (True, "outcome: dispute")])
+def test_who_decided_an_outcome_and_why_is_told(dispute: bool, name: str) -> None:
+    checks = {check.name: check for check in decided(dispute=dispute).checks()}
+    assert all(check.ok for check in checks.values())
+    assert "ana decided YES" in checks[name].detail
+    assert "the bank says so" in checks[name].detail
+    assert not any(check.name.startswith(("outcome: by hand", "outcome: dispute")) for check in bundle().checks())
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"decided_by": "bob"},
+        {"reason": "he paid me"},
+        {"look": 1},
+        {"dispute_id": UUID(int=1)},
+        {"decided_by": None, "reason": None, "dispute_id": None},
+    ],
+)
+@pytest.mark.parametrize("dispute", [False, True])
+def test_a_decision_that_was_changed_afterwards_is_found(dispute: bool, forged: dict[str, Any]) -> None:
+    (check,) = failed(decided(dispute=dispute, **forged))
+    assert check in {"outcome: by hand", "outcome: dispute"}
+
+
+def test_another_outcome_than_the_decided_one_is_found() -> None:
+    assert failed(decided(outcome="NO")) >= {"outcome: by hand", "outcome: Postgres", "outcome: chain"}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        (),
+        (audited("market_finalized", {"look": 2, "outcome": "YES", "reason": "the bank says so"}),),
+        (audited("resolution_by_hand", {"look": 2, "outcome": "YES", "reason": "the bank says so"}, actor="bob"),),
+        (
+            audited(
+                "resolution_by_hand",
+                {"look": 2, "outcome": "YES", "reason": "the bank says so"},
+                entity_id=str(UUID(int=3)),
+            ),
+        ),
+        (audited("dispute_resolved", {"look": 2, "outcome": "YES", "reason": "the bank says so", "status": "upheld"}),),
+    ],
+    ids=["nobody", "something else", "somebody else", "another market", "an upheld dispute"],
+)
+def test_a_decision_that_the_audit_does_not_know_is_found(entries: tuple[AuditEntry, ...]) -> None:
+    assert failed(decided().model_copy(update={"audit": entries})) == {"outcome: by hand"}
+
+
+def test_disputes_that_change_nothing_decide_nothing() -> None:
+    upheld = audited("dispute_resolved", {"look": 1, "outcome": "YES", "reason": "it stands", "status": "upheld"})
+    honest = bundle()
+    assert honest.resolution is not None
+    first = honest.resolution.model_copy(update={"look": 1})
+    assert failed(honest.model_copy(update={"resolution": first, "audit": (upheld,)})) == set()
+    # A second dispute of the outcome that the first one overturned is closed with it, under the same look.
+    overturned = decided(dispute=True)
+    second = {"look": 2, "outcome": "YES", "reason": "another dispute won", "status": "overturned", "dispute_id": "x"}
+    later = audited("dispute_resolved", second, actor="clotho")
+    assert failed(overturned.model_copy(update={"audit": (*overturned.audit, later)})) == set()
+
+
+def test_a_dispute_may_overturn_what_a_person_decided() -> None:
+    overturned = decided(dispute=True)
+    by_hand = audited("resolution_by_hand", {"look": 1, "outcome": "NO", "reason": "I read it so"}, actor="bob")
+    assert failed(overturned.model_copy(update={"audit": (by_hand, *overturned.audit)})) == set()
+
+
+def test_a_bundle_of_the_version_before_can_still_be_checked() -> None:
+    file = json.loads(FILE)["bundle"]
+    for field in ("look", "decided_by", "reason", "dispute_id"):
+        del file["resolution"][field]
+    old = read_bundle(canonical_json({"bundle": file, "sha256": sha256_hex(canonical_json(file))}))
+    assert all(check.ok for check in old.checks())

@@ -8,6 +8,7 @@ import pytest
 
 from domain.canonical import sha256_hex
 from domain.extraction import Document
+from domain.market import Issue
 from domain.rehearsal import rehearse
 from domain.rules import (
     Check,
@@ -18,6 +19,7 @@ from domain.rules import (
     Reading,
     ResolutionRules,
     Source,
+    TextCondition,
     ValueType,
 )
 from tests.drafts import fred_rules
@@ -104,5 +106,63 @@ def test_that_nothing_is_there_yet_passes_on_the_expected_page_only() -> None:
     assert (issue.code, issue.field) == ("not_extracted", "there.checks.0.value")
 
 
-def test_a_source_that_gave_nothing_is_left_to_the_caller() -> None:
-    assert rehearse(rules(), {}, NOW).blocking == ()
+DOWN = Issue(
+    code="source_unreachable",
+    field="allowed_sources.fred.url",
+    message="https://api.stlouisfed.org/fred/series/observations answered 503: wait for the source to answer.",
+)
+
+
+def test_a_source_that_gave_nothing_blocks() -> None:
+    findings = rehearse(rules(), {}, NOW, {"fred": DOWN})
+    assert findings.blocking == (DOWN,)
+    (state,) = findings.sources
+    assert not state.ok
+    assert state.found.startswith("answered 503: wait"), "the address stands in the draft already"
+
+
+def found(documents: dict[str, Document], made: ResolutionRules | None = None) -> tuple[bool, str]:
+    (state,) = rehearse(made or rules(), documents, NOW).sources
+    return state.ok, state.found
+
+
+@pytest.mark.parametrize(
+    ("documents", "changes", "state"),
+    [
+        (TODAY, {}, (True, "so far 3.88 on 2025-11-28; 3.87 on 2025-11-13")),
+        (fred(d2025_11_13="3.87", d2025_12_11="3.89"), {}, (True, "3.89 on 2025-12-11; 3.87 on 2025-11-13")),
+        # Written with a decimal comma, and read as thousands: a person must see that.
+        (fred(d2025_11_13="3,875"), {}, (True, "so far 3875 on 2025-11-13 from '3,875'; ")),
+        # The fault, and not the value that was read beside it.
+        (fred(d2025_11_13="soon", d2025_12_11="3.89"), {}, (False, "'soon' is not a number")),
+        (TODAY, {"value_path": "$.observation[*].value"}, (False, "json path '$.observation[*].value' leads")),
+    ],
+    ids=["to come", "known", "comma", "words", "wrong path"],
+)  # fmt: skip
+def test_a_reviewer_sees_what_each_source_gave_as_the_resolver_reads_it(
+    documents: dict[str, Document], changes: dict[str, Any], state: tuple[bool, str]
+) -> None:
+    ok, told = found(documents, rules(**changes))
+    assert ok is state[0]
+    assert told.startswith(state[1])
+    assert len(told) <= 60
+
+
+def test_a_source_where_nothing_is_yet_says_so() -> None:
+    expected = {"press": document("<ul id=releases><li>older</li></ul>", "text/html")}
+    assert found(expected, exists("#releases .launch")) == (True, "not there yet")
+    there = {"press": document("<ul id=releases><li class=launch>It flies</li></ul>", "text/html")}
+    assert found(there, exists("#releases .launch")) == (True, "It flies")
+    assert not found({"press": document("<p>We have moved.</p>", "text/html")}, exists("#releases .launch"))[0]
+
+
+def test_a_source_that_no_condition_computes_from_answers() -> None:
+    made = page_to_read()
+    assert found({}, made) == (True, "answers")
+
+
+def page_to_read() -> ResolutionRules:
+    """Rules of words alone, for the model to judge."""
+    made = exists("#releases .launch")
+    announced = TextCondition(id="announced", text="The launch is announced.", sources=("press",))
+    return made.model_copy(update={"criteria": made.criteria.model_copy(update={"must_meet_all": (announced,)})})

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -363,6 +364,73 @@ def test_an_abstention_is_recomputed_too() -> None:
     assert claimed.failed() == {"outcome: recomputed"}
 
 
+# Outcomes that somebody decided.
+
+OPEN = recorded(RULES, DOCUMENTS)
+"""The text condition was not judged, so the rules give no outcome."""
+
+
+def decided(market: Market, outcome: str, *, dispute_id: UUID | None = None) -> Market:
+    """The same market, finalised with the outcome that somebody decided."""
+    assert market.resolution is not None
+    assert market.record is not None
+    assert market.workflow is not None
+    root = market.resolution.evidence_root
+    by = {"look": 2, "decided_by": "ana", "reason": "the page says so", "dispute_id": dispute_id}
+    return market._replace(
+        market=market.market.model_copy(update={"outcome": outcome}),
+        resolution=market.resolution.model_copy(update={"outcome": outcome, "abstention": None} | by),
+        record=market.record.model_copy(update={"outcome": outcome, "evidence_sha256": root}),
+        workflow=market.workflow.model_copy(update={"outcome": outcome}),
+    )
+
+
+def recomputed(market: Market) -> Check:
+    return next(check for check in verify(*market) if check.name == "outcome: recomputed")
+
+
+@pytest.mark.parametrize("outcome", ["YES", "NO"])
+def test_what_the_rules_leave_open_a_person_may_decide_either_way(outcome: str) -> None:
+    by_hand = decided(OPEN, outcome)
+    assert by_hand.failed() == set()
+    assert recomputed(by_hand).detail == f"The rules alone give no outcome: unsure, {outcome} was decided."
+
+
+def test_a_person_does_not_decide_against_the_rules() -> None:
+    assert decided(GOOD, "YES").failed() == set()
+    assert decided(GOOD, "NO").failed() == {"outcome: recomputed"}
+
+
+def test_where_a_source_gave_nothing_the_rules_leave_it_open() -> None:
+    low = {"fred": observations(("2026-01-14", "3.64"), ("2026-01-15", "3.64"))}
+    partial = recorded(RULES, low)
+    assert partial.market.outcome == "NO"
+    by_hand = decided(partial, "YES")
+    assert by_hand.failed() == set()
+    assert "without site" in recomputed(by_hand).detail
+    nothing = decided(recorded(RULES, {}), "NO")
+    assert nothing.failed() == set()
+    # Bytes that were exchanged later are not a source that gave nothing.
+    other = decided(GOOD, "NO")._replace(evidence=with_evidence("fred", body=b"").evidence)
+    assert "evidence: fred" in other.failed()
+
+
+def test_a_dispute_may_overturn_what_the_rules_give_which_is_shown() -> None:
+    overturned = decided(GOOD, "NO", dispute_id=UUID(int=7))
+    assert overturned.failed() == set()
+    assert (recomputed(overturned).expected, recomputed(overturned).found) == ("YES", "NO")
+
+
+@pytest.mark.parametrize("dispute_id", [None, UUID(int=7)])
+def test_another_outcome_than_the_one_that_was_decided_is_found(dispute_id: UUID | None) -> None:
+    by_hand = decided(OPEN, "NO", dispute_id=dispute_id)
+    assert by_hand.resolution is not None
+    forged = by_hand._replace(resolution=by_hand.resolution.model_copy(update={"outcome": "YES"}))
+    assert forged.failed() == {"outcome: Postgres", "outcome: chain", "outcome: workflow"}
+    unsigned = by_hand.resolution.model_copy(update={"decided_by": None, "reason": None, "dispute_id": None})
+    assert by_hand._replace(resolution=unsigned).failed() == {"outcome: recomputed"}
+
+
 def test_a_status_that_is_none_is_a_failed_check() -> None:
     assert "status: chain" in with_part("market", status="settled").failed()
 
@@ -409,6 +477,9 @@ def test_no_data_breaks_verification(data: st.DataObject) -> None:
                 results=tuple(
                     data.draw(st.lists(ANYTHING | st.dictionaries(st.text(max_size=9), ANYTHING), max_size=2))
                 ),
+                decided_by=maybe(),
+                reason=maybe(),
+                dispute_id=data.draw(st.none() | st.uuids()),
             )
         ),
         record=one_of(

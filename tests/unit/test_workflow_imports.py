@@ -14,6 +14,7 @@ PURE_MODULES = {
     "collections.abc", "dataclasses", "datetime", "decimal", "enum", "functools", "re", "typing",
     "pydantic",
     "temporalio.common", "temporalio.exceptions",
+    "contextlib",
     "asyncio",  # tasks and their cancellation; in a workflow its loop is Temporal's, which knows no I/O
     "zoneinfo",  # reads the time zone database, which no two workers of a deployment may have in two versions
 }  # fmt: skip

@@ -6,9 +6,10 @@ from typing import Literal
 
 from domain import steps
 from domain.market import Note, Proposal, Unpark
+from domain.review import LookAgain, Resolve, ReviewKind
 from domain.status import MarketStatus
 from tests.support import eventually
-from tests.workflows.world import Market, Question, World
+from tests.workflows.world import REVIEWER, Market, Question, World
 
 TO_EXPIRY = timedelta(days=30, hours=1)
 
@@ -52,6 +53,34 @@ async def test_a_source_that_is_down_parks_the_market_until_somebody_retries(wor
     state = await market.becomes(MarketStatus.RESOLVED)
     assert (state.outcome, state.parked) == (question.truth, None)
     assert (await market.attributes())["Parked"] is False
+
+
+async def test_a_reviewer_may_decide_instead_of_a_source_that_is_gone(world: World, question: Question) -> None:
+    market = await parked_at_resolution(world, question)
+    review = await market.review(ReviewKind.RESOLUTION)
+    state = await review.state()
+    assert state.request.why.startswith("unavailable: ")
+    by_hand = Resolve(by=REVIEWER, reason="the agency's printed bulletin", outcome="NO", at_once=True)
+    await review.decide("resolve", by_hand)
+    market_state = await market.becomes(MarketStatus.RESOLVED)
+    assert (market_state.outcome, market_state.parked) == ("NO", None)
+    assert (await market.attributes())["Parked"] is False
+
+
+async def test_what_an_operator_retries_no_reviewer_is_asked_about_any_more(world: World, question: Question) -> None:
+    market = await parked_at_resolution(world, question)
+    review = await market.review(ReviewKind.RESOLUTION)
+    await market.tell("unpark", decision("retry"))
+    assert (await market.becomes(MarketStatus.RESOLVED)).outcome == question.truth
+    assert (await review.result()).decision == "withdrawn"
+
+
+async def test_a_reviewer_may_have_the_source_asked_again(world: World, question: Question) -> None:
+    market = await parked_at_resolution(world, question)
+    again = LookAgain(by=REVIEWER, reason="it answers again", at_once=True)
+    await (await market.review(ReviewKind.RESOLUTION)).decide("look_again", again)
+    state = await market.becomes(MarketStatus.RESOLVED)
+    assert (state.outcome, state.parked) == (question.truth, None)
 
 
 async def test_an_aborted_step_cancels_the_market(world: World, question: Question) -> None:

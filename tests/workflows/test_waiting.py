@@ -3,14 +3,18 @@
 from datetime import timedelta
 from typing import Literal
 
+import pytest
+
+from db import audit
 from domain import steps
-from domain.market import MarketEnd, Note, Unpark
+from domain.market import MarketEnd, Note
+from domain.review import LookAgain, Priority, Resolve, ReviewKind
 from domain.rules import NotYetPublished
 from domain.status import MarketStatus
-from tests.workflows.world import Market, Question, World
+from tests.workflows.world import REVIEWER, Market, Question, World
 
 HOUR = timedelta(hours=1)
-RETRY = Unpark(decision="retry", by="operator", reason="it is out now")
+LOOK_AGAIN = LookAgain(by=REVIEWER, reason="it is out now", at_once=True)
 
 
 async def trading(world: World, question: Question, then: Literal["void", "review"]) -> Market:
@@ -62,28 +66,50 @@ async def test_it_gives_up_in_time_and_the_market_is_void(world: World, question
     assert 3 * HOUR <= seen[-1] < 3 * HOUR + timedelta(minutes=1)
 
 
-async def test_it_gives_up_and_a_person_decides(world: World, question: Question) -> None:
+async def test_it_gives_up_and_a_person_has_it_looked_at_again(world: World, question: Question) -> None:
     market = await trading(world, question, "review")
     await market.skip(timedelta(days=31))
-    state = await market.parks("resolution")
-    assert state.parked is not None
-    assert (state.parked.kind, state.parked.may_skip) == ("too_early", False)
-    assert (state.status, state.outcome) == (MarketStatus.RESOLVING, None)
+    review = await market.review(ReviewKind.RESOLUTION)
+    state = await review.state()
+    assert state.request.why.startswith("too_early: ")
+    assert (state.priority, state.request.title) == (Priority.HIGH, (await market.state()).title)
+    market_state = await market.state()
+    assert (market_state.status, market_state.outcome, market_state.parked) == (MarketStatus.RESOLVING, None, None)
 
     # Another look that finds nothing leads back to the person.
-    since = state.parked.since
-    await market.tell("unpark", RETRY)
-    await market.until(lambda state: state.parked and state.parked.since > since, "another parking")
+    await review.decide("look_again", LOOK_AGAIN)
+    await market.children(2)
     await question.publish()
-    await market.tell("unpark", RETRY)
+    await (await market.review(ReviewKind.RESOLUTION)).decide("look_again", LOOK_AGAIN)
     assert (await market.becomes(MarketStatus.RESOLVED)).outcome == question.truth
+
+
+@pytest.mark.parametrize("outcome", ["YES", "NO"])
+async def test_it_gives_up_and_a_person_names_the_outcome(
+    world: World, question: Question, outcome: Literal["YES", "NO"]
+) -> None:
+    market = await trading(world, question, "review")
+    await market.skip(timedelta(days=31))
+    by_hand = Resolve(by=REVIEWER, reason="the agency told us by telephone", outcome=outcome, at_once=True)
+    await (await market.review(ReviewKind.RESOLUTION)).decide("resolve", by_hand)
+    state = await market.becomes(MarketStatus.RESOLVED)
+    record, row = await market.record(), await market.row()
+    assert record is not None
+    assert state.outcome == record.outcome == row.outcome == outcome
+    (entry,) = [
+        entry
+        for entry in await audit.entries(world.pool, "market", str(market.id))
+        if entry.action == "resolution_by_hand"
+    ]
+    assert (entry.actor, entry.why, entry.details["outcome"]) == (REVIEWER, by_hand.reason, outcome)
+    assert record.evidence_sha256 == entry.details["evidence_root"]
 
 
 async def test_a_person_gives_up(world: World, question: Question) -> None:
     market = await trading(world, question, "review")
     await market.skip(timedelta(days=31))
-    await market.parks("resolution")
-    await market.tell("unpark", Unpark(decision="abort", by="operator", reason="it will never be out"))
+    void = Resolve(by=REVIEWER, reason="it will never be out", outcome="VOID", at_once=True)
+    await (await market.review(ReviewKind.RESOLUTION)).decide("resolve", void)
     end: MarketEnd = await market.result()
     assert (end.status, end.outcome) == (MarketStatus.CANCELED, "VOID")
     assert "it will never be out" in end.reason

@@ -1,39 +1,59 @@
 """What tests of whole lifecycles share: workers in this process, markets about real series, faults of each part."""
 
+import asyncio
 import sysconfig
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from solana.rpc.async_api import AsyncClient
+from solders.keypair import Keypair
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory, WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import TimeSkipper, WorkflowEnvironment
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
 
 from activities.market_chain import ChainRecord
 from activities.token2022 import mint_address, read_record, wallet
 from activities.transactions import connect as connect_chain
+from cli.disputing import submit
 from cli.proposing import propose
-from db import markets
+from db import markets, reviewers
 from db.pool import Pool
 from db.pool import connect as connect_database
 from deploy.local import data, site_control
 from deploy.local.proposals import question_proposal
 from deploy.local.scripted_llm.faults import Fault as ModelFault
-from deploy.local.source_site.control import Embargo, Fault, Release
-from domain.ids import market_workflow_id
+from deploy.local.source_site.control import Embargo, Fault, Misprint, Release
+from deploy.local.trading import buy
+from domain.base import Model
+from domain.dispute import Dispute
+from domain.ids import market_workflow_id, review_workflow_id
 from domain.market import Accepted, MarketDraft, MarketEnd, MarketState, Proposal
+from domain.review import WORKFLOW as REVIEW_WORKFLOW
+from domain.review import (
+    Claim,
+    Claimed,
+    DecisionBy,
+    ReviewEnd,
+    ReviewKind,
+    ReviewRequest,
+    ReviewState,
+    ReviewTaken,
+)
 from domain.rules import ResolutionRules
 from domain.search_attributes import SEARCH_ATTRIBUTES
 from domain.status import MarketStatus
@@ -46,6 +66,13 @@ from workers.settings import WorkerSettings
 
 FRED = "api.stlouisfed.org"
 """The host of all series that `Question` asks about."""
+
+REVIEWER = "reviewer"
+"""May decide reviews in every world."""
+
+S = TypeVar("S", bound=Model)
+E = TypeVar("E", bound=Model)
+M = TypeVar("M", bound=Model)
 
 _LATER = timedelta(hours=1)
 """Longer than any run: what is withheld comes out when it is published and not by itself."""
@@ -74,6 +101,12 @@ class Question:
         """Hide the last observation: a market about what is known already goes to a person."""
         await self.site.embargo(Embargo(id=self.series.key, date=self.resolution, until=datetime.now(UTC) + _LATER))
 
+    async def misprint(self) -> None:
+        """Have the last observation be the one before it, less than half or more than twice: the wrong way."""
+        before = Decimal(self.series.observations[-2].value)
+        wrong = before / 2 if (before > 0) is (self.truth == "YES") else before * 2
+        await self.site.misprint(Misprint(id=self.series.key, date=self.resolution, value=str(wrong)))
+
     async def publish(self) -> None:
         """Let the last observation be seen."""
         await self.site.release(Release(id=self.series.key))
@@ -96,6 +129,11 @@ class TextQuestion:
     @property
     def truth(self) -> str:
         return self.question.truth
+
+    async def misprint(self) -> None:
+        """Have the page say the wrong result, until the right one is published."""
+        wrong = "No" if self.truth == "YES" else "Yes"
+        await self.site.misprint(Misprint(id=self.question.id, value=wrong))
 
     async def withhold(self) -> None:
         """Have the page say that there is no result yet."""
@@ -155,26 +193,37 @@ def _steps_of(events: Sequence[HistoryEvent]) -> list[Step]:
     ]
 
 
+async def _descendants(client: Client, history: WorkflowHistory) -> list[WorkflowHistory]:
+    found = []
+    for event in history.events:
+        if event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+            child = event.child_workflow_execution_started_event_attributes.workflow_execution
+            handle = client.get_workflow_handle(child.workflow_id, run_id=child.run_id)
+            # A withdrawn one ends only after whoever asked.
+            await handle.result()
+            found.append(await handle.fetch_history())
+            found += await _descendants(client, found[-1])
+    return found
+
+
 def _moment(event: HistoryEvent) -> datetime:
     return event.event_time.ToDatetime(UTC)
 
 
-class Market:
-    """One lifecycle, as a person sees and steers it."""
+class Running(Generic[S, E]):
+    """One workflow, as a person sees and steers it."""
 
-    def __init__(self, world: "World", market_id: UUID) -> None:
-        self.id = market_id
+    def __init__(self, world: "World", workflow_id: str, state: type[S], end: type[E]) -> None:
         self._world = world
-        self._handle: WorkflowHandle[Any, MarketEnd] = world.client.get_workflow_handle(
-            market_workflow_id(market_id), result_type=MarketEnd
-        )
+        self._state = state
+        self._handle: WorkflowHandle[Any, E] = world.client.get_workflow_handle(workflow_id, result_type=end)
 
-    async def state(self) -> MarketState:
-        state: MarketState = await self._handle.query("state", result_type=MarketState)
+    async def state(self) -> S:
+        state: S = await self._handle.query("state", result_type=self._state)
         return state
 
-    async def until(self, condition: Callable[[MarketState], object], what: str) -> MarketState:
-        """Wait until the lifecycle's state is as told; returns it."""
+    async def until(self, condition: Callable[[S], object], what: str) -> S:
+        """Wait until the workflow's state is as told; returns it."""
 
         async def so() -> bool:
             return bool(condition(await self.state()))
@@ -182,20 +231,14 @@ class Market:
         await eventually(so, what)
         return await self.state()
 
-    async def becomes(self, status: MarketStatus) -> MarketState:
-        return await self.until(lambda state: state.status is status, f"status {status}")
-
-    async def parks(self, step: str) -> MarketState:
-        return await self.until(lambda state: state.parked and state.parked.step == step, f"parked {step}")
-
-    async def tell(self, update: str, message: Any) -> Accepted:
-        accepted: Accepted = await self._handle.execute_update(update, message, result_type=Accepted)
-        return accepted
+    async def tell(self, update: str, message: Any, gives: type[M] = Accepted) -> M:  # type: ignore[assignment]
+        answer: M = await self._handle.execute_update(update, message, result_type=gives)
+        return answer
 
     async def refuses(self, update: str, message: Any) -> str:
         """Send an update that is to be refused; returns the sentence with which it is."""
         with pytest.raises(WorkflowUpdateFailedError) as refused:
-            await self.tell(update, message)
+            await self.tell(update, message, Model)
         cause = refused.value.cause
         assert isinstance(cause, ApplicationError)
         assert cause.type == "Refused"
@@ -205,21 +248,34 @@ class Market:
     async def signal(self, name: str, message: Any) -> None:
         await self._handle.signal(name, message)
 
+    async def terminate(self) -> None:
+        await self._handle.terminate()
+
     async def cancel_in_temporal(self) -> None:
-        """As the Web UI's own button does, not the market's signal."""
+        """As the Web UI's own button does, not the workflow's signal."""
         await self._handle.cancel()
 
     async def skip(self, duration: timedelta) -> None:
-        """Move this market's clock; returns when all that falls into the time has run."""
-        await TimeSkipper(self._world.client).fast_forward(self._handle, duration)
+        """Move this workflow's clock; returns when all that falls into the time has run, or it waits for a child."""
+        skipping = asyncio.create_task(self._skipper().fast_forward(self._handle, duration))
+        while not skipping.done():
+            if (await self._handle.describe()).raw_description.pending_children:
+                skipping.cancel()
+            await asyncio.wait([skipping], timeout=0.05)
+        if not skipping.cancelled():
+            skipping.result()
 
-    async def end(self) -> MarketEnd:
-        """Skip all waiting until the lifecycle has ended."""
-        await TimeSkipper(self._world.client).fast_forward(self._handle)
+    async def end(self) -> E:
+        """Skip all waiting until the workflow has ended."""
+        await self._skipper().fast_forward(self._handle)
         return await self._handle.result()
 
-    async def result(self) -> MarketEnd:
-        """Wait for the lifecycle's end, in real time."""
+    def _skipper(self) -> TimeSkipper:
+        # Children keep clocks of their own.
+        return TimeSkipper(self._world.client, config=TimeSkippingConfig(disable_propagation=True))
+
+    async def result(self) -> E:
+        """Wait for the workflow's end, in real time."""
         return await self._handle.result()
 
     async def history(self) -> WorkflowHistory:
@@ -261,12 +317,80 @@ class Market:
         found = self._world.client.list_workflows(f"({query}) AND WorkflowId = '{self._handle.id}'")
         return bool([one async for one in found])
 
+
+class Market(Running[MarketState, MarketEnd]):
+    """One lifecycle."""
+
+    def __init__(self, world: "World", market_id: UUID) -> None:
+        super().__init__(world, market_workflow_id(market_id), MarketState, MarketEnd)
+        self.id = market_id
+
+    async def becomes(self, status: MarketStatus) -> MarketState:
+        return await self.until(lambda state: state.status is status, f"status {status}")
+
+    async def parks(self, step: str) -> MarketState:
+        return await self.until(lambda state: state.parked and state.parked.step == step, f"parked {step}")
+
+    async def review(self, kind: ReviewKind = ReviewKind.DRAFT) -> "Review":
+        """The open review of the draft, or of the resolution, once a person is asked."""
+        review = Review(self._world, kind, str(self.id))
+        await review.opens()
+        return review
+
+    async def children(self, count: int) -> None:
+        """Wait until so many workflows were started for the market: reviews, disputes."""
+
+        async def started() -> bool:
+            kind = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
+            return sum(event.event_type == kind for event in await self.events()) == count
+
+        await eventually(started, f"{count} child workflows")
+
+    async def histories_of_children(self) -> list[WorkflowHistory]:
+        """The histories of the workflows that were started for it, of theirs too, in order."""
+        return await _descendants(self._world.client, await self.history())
+
     async def row(self) -> markets.Market:
         return await markets.get(self._world.pool, self.id)
 
     async def record(self) -> ChainRecord | None:
         """What everybody can read on chain."""
         return await read_record(self._world.chain, mint_address(self._world.publisher, self.id, "yes"))
+
+
+class Review(Running[ReviewState, ReviewEnd]):
+    """One review."""
+
+    def __init__(self, world: "World", kind: ReviewKind, subject: str) -> None:
+        super().__init__(world, review_workflow_id(kind, subject), ReviewState, ReviewEnd)
+
+    async def opens(self) -> None:
+        """Wait until it takes claims."""
+
+        async def open_() -> bool:
+            try:
+                state = await self.state()
+            except RPCError as error:
+                # It is not there, or has not begun.
+                if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
+                    raise
+                return False
+            return state.ready and state.decision is None
+
+        await eventually(open_, f"the review {self._handle.id}")
+
+    async def claim(self, by: str = REVIEWER) -> Claimed:
+        return await self.tell("claim", Claim(by=by), Claimed)
+
+    async def decide(self, update: str, made: DecisionBy) -> ReviewTaken:
+        """Claim it and decide."""
+        claimed = await self.claim(made.by)
+        return await self.tell(update, made.model_copy(update={"lease": claimed.lease}), ReviewTaken)
+
+    async def is_refused(self, update: str, made: DecisionBy) -> str:
+        """Claim it and decide what is to be refused; returns the sentence."""
+        claimed = await self.claim(made.by)
+        return await self.refuses(update, made.model_copy(update={"lease": claimed.lease}))
 
 
 class World:
@@ -277,7 +401,8 @@ class World:
     ) -> None:
         self.client, self.pool, self.chain, self.site = client, pool, chain, site
         assert settings.publisher_wallet_secret is not None
-        self.publisher = wallet(settings.publisher_wallet_secret, "PUBLISHER_WALLET_SECRET").pubkey()
+        self._wallet = wallet(settings.publisher_wallet_secret, "PUBLISHER_WALLET_SECRET")
+        self.publisher = self._wallet.pubkey()
         self._model = settings.openai_base_url.removesuffix("/v1")
         self._chain_url = settings.solana_rpc_url or ""
 
@@ -287,6 +412,39 @@ class World:
             asked = Proposal(text=asked.rules.exact_question[:500], draft=asked, proposer="operator")
         proposed = await propose(self.client, self.pool, asked, key=uuid4().hex, dispute_window_seconds=dispute_window)
         return Market(self, proposed.market_id)
+
+    async def add_reviewer(self, name: str) -> None:
+        await reviewers.add(self.pool, name, "tests")
+
+    async def review(self, kind: ReviewKind = ReviewKind.TAX_PROFILE, **fields: Any) -> Review:
+        """A review that no market asks for; returns once it takes claims."""
+        request = ReviewRequest.model_validate(
+            {"kind": kind, "subject": uuid4().hex, "title": "A profile", "why": "it is new", **fields}
+        )
+        await self.client.start_workflow(
+            REVIEW_WORKFLOW,
+            request,
+            id=review_workflow_id(kind, request.subject),
+            task_queue=Role.ORCHESTRATOR.value,
+        )
+        review = Review(self, kind, request.subject)
+        await review.opens()
+        return review
+
+    async def holder(self, market: Market, side: Literal["yes", "no"] = "no") -> str:
+        """The address of somebody new who holds a token of the market."""
+        owner = Keypair().pubkey()
+        await buy(self.chain, self._wallet, market.id, owner, side=side)
+        return str(owner)
+
+    async def dispute(self, market: Market, disputant: str, reason: str = "The source says otherwise.") -> UUID:
+        """Submit a dispute as a person does; returns its id.
+
+        Raises:
+            WorkflowUpdateFailedError: it is refused.
+        """
+        dispute = Dispute(market_id=market.id, disputant=disputant, reason=reason)
+        return (await submit(self.client, self.pool, dispute)).dispute_id
 
     @asynccontextmanager
     async def failing_source(self, **how: Any) -> AsyncIterator[None]:
@@ -343,11 +501,12 @@ async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator
                 workflow_runner=workflow_runner(),
             )
             await resources.enter_async_context(worker)
+        await reviewers.add(pool, REVIEWER, "tests")
         yield World(client, pool, chain, site, settings)
 
 
 @asynccontextmanager
-async def world_in_skipped_time(environment: dict[str, str]) -> AsyncIterator[World]:
+async def world_in_skipped_time(environment: dict[str, str], runtime: Runtime | None = None) -> AsyncIterator[World]:
     """The same on a Temporal server of its own, where each market has a clock that `skip` and `end` move.
 
     Steps run in real time, while the market's clock goes as fast as the real one; chain and source site know of no
@@ -363,6 +522,7 @@ async def world_in_skipped_time(environment: dict[str, str]) -> AsyncIterator[Wo
         dev_server_log_level="error",
         search_attributes=SEARCH_ATTRIBUTES,
         data_converter=pydantic_data_converter,
+        runtime=runtime,
     )  # fmt: skip
     async with server, world_on(server.client, environment) as world:
         yield world

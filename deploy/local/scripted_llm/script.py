@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from deploy.local.scripted_llm import market_generation, resolution, validation
+from deploy.local.scripted_llm import dispute_review, market_generation, resolution, validation
 from domain.base import Model
 from domain.market import Issue, MarketDraft
+from domain.rules import Answer
 
 _BLOCK = re.compile(r"^<([a-z_]+)>\n([^\n]*)\n</\1>$", re.MULTILINE)
 _FINDINGS: TypeAdapter[tuple[Issue, ...]] = TypeAdapter(tuple[Issue, ...])
@@ -43,6 +44,18 @@ def _answer(blocks: Mapping[str, Any]) -> Model:
         case {"question": question, "condition": condition, "evidence": evidence, "lens": lens}:
             documents = _EVIDENCE.validate_python(evidence)
             return resolution.answer(question=question, condition=condition, evidence=documents, lens=lens)
+        case {
+            "question": question, "rules": rules, "outcome": outcome, "dispute": reason, "evidence": evidence,
+            "recheck": recheck,
+        }:  # fmt: skip
+            return dispute_review.answer(
+                question=question,
+                rules=dispute_review.Rules.model_validate(rules),
+                outcome=Answer(outcome),
+                dispute=reason,
+                evidence=_EVIDENCE.validate_python(evidence),
+                recheck=dispute_review.Found.model_validate(recheck),
+            )
         case {
             "question": question, "background": background, "criteria": criteria, "category": category,
             "expiry": expiry, "today": today,

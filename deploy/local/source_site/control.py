@@ -1,4 +1,4 @@
-"""What demos and tests change about the site while it runs: observations published later, and faults of hosts."""
+"""What demos and tests change about the site while it runs: what is published later or wrongly, and faults of hosts."""
 
 import datetime as dt
 import os
@@ -21,6 +21,17 @@ class Embargo(Model):
     until: AwareDatetime
 
 
+class Misprint(Model):
+    """What is published wrongly until it is released: the value of one day of a series, or a question's outcome."""
+
+    id: str
+    """As an embargo's."""
+    date: dt.date | None = None
+    """Day of the series; a question has none."""
+    value: str
+    """Shown instead; of a question Yes or No."""
+
+
 class Fault(Model):
     """How a host misbehaves. The delay comes first; `down`, `status`, `redirect_to` and `body` replace the answer."""
 
@@ -40,7 +51,7 @@ class Fault(Model):
 
 
 class Release(Model):
-    """Ends the embargo on `id`, the fault of `host`, or, with neither, all embargoes and faults."""
+    """Ends the embargo and misprint of `id`, the fault of `host`, or, with neither, all of them."""
 
     id: str | None = None
     host: str | None = None
@@ -50,6 +61,7 @@ class State(Model):
     """Everything that is in force."""
 
     embargoes: tuple[Embargo, ...]
+    misprints: tuple[Misprint, ...]
     faults: tuple[Fault, ...]
 
 
@@ -57,12 +69,13 @@ _EMBARGOES = TypeAdapter(tuple[Embargo, ...])
 
 
 class Control:
-    """Embargoes, kept in a file over restarts, and faults, which end with the process."""
+    """Embargoes, kept in a file over restarts; misprints and faults, which end with the process."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         kept = _EMBARGOES.validate_json(file.read_bytes()) if file.exists() else ()
         self._embargoes = {embargo.id: embargo for embargo in kept}
+        self._misprints: dict[str, Misprint] = {}
         self._faults: dict[str | None, Fault] = {}
 
     @property
@@ -70,12 +83,17 @@ class Control:
         """What is in force now; embargoes that have run out are gone."""
         now = dt.datetime.now(dt.UTC)
         embargoes = tuple(embargo for embargo in self._embargoes.values() if embargo.until > now)
-        return State(embargoes=embargoes, faults=tuple(self._faults.values()))
+        misprints = tuple(self._misprints.values())
+        return State(embargoes=embargoes, misprints=misprints, faults=tuple(self._faults.values()))
 
     def embargo(self, embargo: Embargo) -> None:
         """Put an embargo in force, instead of an earlier one on the same id."""
         self._embargoes[embargo.id] = embargo
         self._keep()
+
+    def misprint(self, misprint: Misprint) -> None:
+        """Publish a mistake, instead of an earlier one on the same id."""
+        self._misprints[misprint.id] = misprint
 
     def fault(self, fault: Fault) -> None:
         """Make a host fail, instead of its earlier fault."""
@@ -85,11 +103,13 @@ class Control:
         """End what is named; what is not there is ended already."""
         if release.id is None and release.host is None:
             self._embargoes.clear()
+            self._misprints.clear()
             self._faults.clear()
         if release.host is not None:
             self._faults.pop(release.host, None)
         if release.id is not None:
             self._embargoes.pop(release.id, None)
+            self._misprints.pop(release.id, None)
         self._keep()
 
     def fault_of(self, host: str) -> Fault | None:
@@ -103,12 +123,20 @@ class Control:
 
     def published(self, series: Series) -> tuple[Observation, ...]:
         """The observations that are published now."""
-        hidden = self.hidden_from(series)
-        return tuple(o for o in series.observations if hidden is None or o.date < hidden)
+        hidden, mistake = self.hidden_from(series), self._misprints.get(series.key)
+        shown = (o for o in series.observations if hidden is None or o.date < hidden)
+        if mistake is None:
+            return tuple(shown)
+        return tuple(Observation(date=o.date, value=mistake.value) if o.date == mistake.date else o for o in shown)
 
     def hides_outcome(self, question: Question) -> bool:
         """Whether a question's outcome is not published yet."""
         return self._in_force(question.id) is not None
+
+    def misprinted_outcome(self, question: Question) -> str | None:
+        """What is published as a question's outcome by mistake, if anything is."""
+        mistake = self._misprints.get(question.id)
+        return mistake.value if mistake else None
 
     def _in_force(self, key: str) -> Embargo | None:
         embargo = self._embargoes.get(key)

@@ -12,12 +12,12 @@ from deploy.local.data import Observation, Question, Series
 from deploy.local.source_site.official import Revision
 
 
-def result_page(question: Question, *, hidden: bool) -> str:
-    """What a question resolved to, last when several times; `hidden` while that is not published yet."""
+def result_page(question: Question, *, hidden: bool, mistake: str | None = None) -> str:
+    """What a question resolved to, last when several times; `hidden` while that is not published, or a `mistake`."""
     answer, resolved_on = "not yet resolved", ""
     if question.resolutions and not hidden:
         last = question.resolutions[-1]
-        answer = {1.0: "Yes", 0.0: "No"}.get(last.outcome, f"{last.outcome:g}")
+        answer = mistake or {1.0: "Yes", 0.0: "No"}.get(last.outcome, f"{last.outcome:g}")
         resolved_on = f'<p>Resolved on <time id="resolved-on">{last.date}</time></p>\n'
     host = urlsplit(question.url).hostname or ""
     return _page(

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from deploy.local.data import QUESTIONS_FILE, SERIES_FILE, Series, load_questions, load_series
 from deploy.local.source_site import official, pages
-from deploy.local.source_site.control import Control, Embargo, Fault, Release
+from deploy.local.source_site.control import Control, Embargo, Fault, Misprint, Release
 from deploy.local.source_site.faults import Faults
 from deploy.local.source_site.official import BadRequest, Revision
 from domain.base import Model
@@ -71,6 +71,7 @@ class Site:
         control: list[BaseRoute] = [
             Route("/_site/", self._state),
             Route("/_site/embargo", self._embargo, methods=["POST"]),
+            Route("/_site/misprint", self._misprint, methods=["POST"]),
             Route("/_site/faults", self._fault, methods=["POST"]),
             Route("/_site/release", self._release, methods=["POST"]),
         ]
@@ -136,7 +137,8 @@ class Site:
         place = (request.url.hostname or "", request.scope["path"].rstrip("/"))
         if place in self._result_pages:
             question = self._result_pages[place]
-            return HTMLResponse(pages.result_page(question, hidden=self._control.hides_outcome(question)))
+            hidden, mistake = self._control.hides_outcome(question), self._control.misprinted_outcome(question)
+            return HTMLResponse(pages.result_page(question, hidden=hidden, mistake=mistake))
         if place in self._series_pages:
             series = self._series_pages[place]
             return HTMLResponse(pages.series_page(series, self._control.published(series)))
@@ -147,15 +149,24 @@ class Site:
 
     async def _embargo(self, request: Request) -> Response:
         embargo = await _read(request, Embargo)
-        if embargo.id in self._series:
-            if embargo.date is None:
-                raise BadRequest(f"The embargo on {embargo.id} needs a date: the first day of the series to hide.")
-        elif embargo.id not in self._questions:
-            raise BadRequest(f"Nothing has the id {embargo.id}; ids are like fred:AMERIBOR and metaculus:21531.")
-        elif embargo.date is not None:
-            raise BadRequest(f"{embargo.id} is a question, its embargo has no date: leave it out.")
+        self._check_place(embargo, "embargo", "the first day of the series to hide")
         self._control.embargo(embargo)
         return await self._state(request)
+
+    async def _misprint(self, request: Request) -> Response:
+        misprint = await _read(request, Misprint)
+        self._check_place(misprint, "misprint", "the day of the series whose value is wrong")
+        self._control.misprint(misprint)
+        return await self._state(request)
+
+    def _check_place(self, change: Embargo | Misprint, what: str, date: str) -> None:
+        if change.id in self._series:
+            if change.date is None:
+                raise BadRequest(f"The {what} on {change.id} needs a date: {date}.")
+        elif change.id not in self._questions:
+            raise BadRequest(f"Nothing has the id {change.id}; ids are like fred:AMERIBOR and metaculus:21531.")
+        elif change.date is not None:
+            raise BadRequest(f"{change.id} is a question, its {what} has no date: leave it out.")
 
     async def _fault(self, request: Request) -> Response:
         fault = await _read(request, Fault)
