@@ -12,13 +12,16 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from temporalio.client import WorkflowUpdateFailedError
 
-from cli.context import Context, command, connected
+from cli.context import Context, command, connected, env_file
+from cli.disputing import submit
 from cli.output import CommandError, Exit, JsonOption, console, emit, styled
 from cli.parked import parked_steps, unpark
 from cli.proposing import propose
@@ -28,8 +31,9 @@ from db import markets, reviewers
 from deploy.local import site_control
 from deploy.local.data import Question, Series, load_questions, load_series, truth
 from deploy.local.proposals import question_proposal, series_proposal
-from deploy.local.source_site.control import Embargo, Fault, Release
+from deploy.local.source_site.control import Embargo, Fault, Misprint, Release
 from domain.base import Model
+from domain.dispute import Dispute
 from domain.ids import market_workflow_id, review_workflow_id
 from domain.market import Proposal
 from domain.review import Approve, ReviewKind
@@ -39,6 +43,8 @@ TRADING = timedelta(seconds=12)
 """From the proposal to expiry: long enough to draft, validate and publish all of them on two cores."""
 DISPUTE_WINDOW = 3
 """Seconds."""
+DISPUTED_WINDOW = 20
+"""Seconds, of the market whose outcome is disputed: long enough to notice the mistake."""
 SERIES_OF_EACH_SOURCE = 3
 QUESTIONS = 12
 GIVE_UP = timedelta(seconds=120)
@@ -66,9 +72,23 @@ class Case:
         return self.status is not None and not MARKET_MOVES[self.status]
 
     @property
+    def right_outcome(self) -> bool:
+        """Whether the outcome is what really happened."""
+        return self.outcome == self.true_outcome
+
+    @property
     def right(self) -> bool:
         """Finalised with the true outcome, and verified."""
-        return self.status is MarketStatus.FINALIZED and self.outcome == self.true_outcome and self.verified is True
+        return self.status is MarketStatus.FINALIZED and self.right_outcome and self.verified is True
+
+
+class TradingSettings(BaseSettings):
+    """What it takes to hand tokens out on the embedded chain."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+
+    solana_rpc_url: str
+    publisher_wallet_secret: SecretStr
 
 
 class CaseResult(Model):
@@ -100,8 +120,9 @@ async def demo(
     """Drive real questions through whole lifecycles and compare with what really happened.
 
     Starts the embedded stack if it is not up, and leaves it up. One source is down for a while: its market parks and
-    is retried. Drafts that are flagged wait for a person, whom the demo plays. Exit status 1 if any market is not
-    finalised with the outcome that the data set says.
+    is retried. One page publishes a mistake and mends it: a holder of tokens disputes the outcome, which is overturned.
+    Drafts that are flagged wait for a person, whom the demo plays. Exit status 1 if any market is not finalised with
+    the outcome that the data set says.
     """
     started = time.monotonic()
     web_ui = await ensure_up(quiet=as_json)
@@ -180,34 +201,43 @@ async def _drive(context: Context, cases: list[Case], web_ui: str) -> None:
     async with site_control.connected(address, ca_file) as site:
         # The source of one market answers 503 from before its expiry on, until its step is parked.
         down = cases[-1]
-        host = urlsplit(down.proposal.criteria.rsplit("Source: ", 1)[-1]).hostname
+        host = _host(down)
+        # The page of another one says the wrong thing until somebody disputes it.
+        mistaken = next(case for case in cases if case.embargo.date is None and _host(case) != host)
         for case in cases:
             await site.embargo(case.embargo)
+        wrong = "No" if mistaken.true_outcome == "YES" else "Yes"
+        await site.misprint(Misprint(id=mistaken.embargo.id, value=wrong))
         for place, case in enumerate(cases):
             proposed = await propose(
                 context.temporal,
                 context.pool,
                 case.proposal,
                 key=f"demo:{run}:{place}",
-                dispute_window_seconds=DISPUTE_WINDOW,
+                dispute_window_seconds=DISPUTED_WINDOW if case is mistaken else DISPUTE_WINDOW,
             )
             case.market_id, case.title = proposed.market_id, case.proposal.text
         fault = Fault(host=host, status=503, retry_after=1)
         try:
-            await _watch(context, cases, down, site, fault, web_ui)
+            await _watch(context, cases, down, mistaken, site, fault, web_ui)
         finally:
-            await site.release(Release(host=host))
+            await site.release(Release(host=host, id=mistaken.embargo.id))
+
+
+def _host(case: Case) -> str | None:
+    return urlsplit(case.proposal.criteria.rsplit("Source: ", 1)[-1]).hostname
 
 
 async def _watch(
     context: Context,
     cases: list[Case],
     down: Case,
+    mistaken: Case,
     site: site_control.SiteControl,
     fault: Fault,
     web_ui: str,
 ) -> None:
-    """Show the markets live until all have ended; play the reviewer, the outage and the operator."""
+    """Show the markets live until all have ended; play reviewer, outage, operator and disputant."""
     progress = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
     )
@@ -223,6 +253,7 @@ async def _watch(
                 down.notes.append("source down")
             await _review(context, cases)
             await _retry_parked(context, cases, site, fault)
+            await _dispute(context, mistaken, site)
             progress.update(task, completed=sum(case.ended for case in cases))
             live.update(Group(_table(cases), progress, f"Temporal Web UI: {web_ui}"))
             if all(case.ended for case in cases) or time.monotonic() > deadline:
@@ -261,6 +292,37 @@ async def _retry_parked(context: Context, cases: list[Case], site: site_control.
             await site.release(Release(host=fault.host))
             await unpark(context, state.workflow_id, "retry", "the source answers again")
             case.notes.append("retried")
+
+
+async def _dispute(context: Context, mistaken: Case, site: site_control.SiteControl) -> None:
+    """Have the page mended once it has misled the market, and contest the outcome as a holder of tokens."""
+    if mistaken.status is MarketStatus.FINALIZED and mistaken.notes[-1] == "disputed":
+        mistaken.notes.append("overturned" if mistaken.right_outcome else "upheld")
+    if mistaken.status is not MarketStatus.RESOLVED or "disputed" in mistaken.notes or mistaken.market_id is None:
+        return
+    # Only this command trades.
+    from solders.keypair import Keypair
+
+    from activities.token2022 import wallet
+    from activities.transactions import connect
+    from deploy.local.trading import buy
+
+    await site.release(Release(id=mistaken.embargo.id))
+    trading = TradingSettings(_env_file=env_file())
+    holder = Keypair().pubkey()
+    publisher = wallet(trading.publisher_wallet_secret, "PUBLISHER_WALLET_SECRET")
+    async with connect(trading.solana_rpc_url) as chain:
+        await buy(chain, publisher, mistaken.market_id, holder, side="yes")
+    await submit(
+        context.temporal,
+        context.pool,
+        Dispute(
+            market_id=mistaken.market_id,
+            disputant=str(holder),
+            reason=f"The page was mended: it says {mistaken.true_outcome} now.",
+        ),
+    )
+    mistaken.notes.append("disputed")
 
 
 async def _verify(context: Context, case: Case) -> None:

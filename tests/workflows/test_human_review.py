@@ -54,6 +54,10 @@ async def test_without_a_claim_nothing_is_decided(world: World) -> None:
     state = await review.until(lambda state: state.refused, "the refused signal")
     assert "token of a claim" in state.refused[0]
     assert (state.decision, state.ready) == (None, True)
+    claimed = await review.claim()
+    wrong = "0" * 32
+    assert claimed.lease != wrong
+    assert "token of a claim" in await review.refuses("approve", approval(lease=wrong))
 
 
 async def test_a_claim_keeps_others_out_until_it_lapses(world: World) -> None:
