@@ -65,7 +65,9 @@ app = typer.Typer(
 ReviewId = Annotated[
     str, typer.Argument(metavar="ID", help="Id of the review, or of the market, dispute or run that it is about.")
 ]
-ReviewIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]…", help="Ids of reviews; or choose by options.")]
+ReviewIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="Ids of reviews; left out: choose by options.")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence; mandatory, kept in the audit log.")]
 KindOption = Annotated[ReviewKind | None, typer.Option("--kind", help="Only reviews of this kind.")]
 PriorityOption = Annotated[Priority | None, typer.Option("--priority", help="Only reviews as urgent as this.")]
@@ -142,8 +144,9 @@ def _show_list(states: list[ReviewState]) -> None:
 async def show(which: ReviewId, as_json: JsonOption = False) -> None:
     """Show all that is needed to decide on one page.
 
-    Why a person is asked, the draft with its rules and what the validator found, today's state of the sources, similar
-    markets, what reviewers changed; for an undecided outcome the evidence side by side; for a dispute its words.
+    Why a person is asked, the draft with its rules and what the validator found, the state of
+    its sources, similar markets, what reviewers changed; for an undecided outcome the evidence
+    side by side; for a dispute its words.
     """
     async with connected() as context:
         page = await page_of(context.pool, await _state(context, which))
@@ -160,9 +163,12 @@ async def work(
 ) -> None:
     """Walk through the queue with single keys.
 
-    j next, k previous, a approve, r reject, e edit the rules, y n v the outcome YES, NO, VOID, l look at the sources
-    again, u undo, q quit. A decision claims the review and asks for the reason; without one nothing is decided. Ctrl-C
-    leaves at once and gives back what was claimed.
+    j next, k previous, u undo, q quit;
+    a approve, r reject, e edit the rules;
+    y n v the outcome YES, NO, VOID, l look at the sources again.
+
+    A decision claims the review and asks for the reason; without one nothing is decided.
+    Ctrl-C leaves at once and gives back what was claimed.
 
     Example: clotho review work --kind draft
     """

@@ -1,7 +1,6 @@
 """All that a reviewer needs to decide, gathered into one page, and the page printed."""
 
 import itertools
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,7 @@ from uuid import UUID
 from rich.syntax import Syntax
 from rich.text import Text
 
-from cli.output import console, harmless, say, styled, table
+from cli.output import console, harmless, styled, table
 from cli.reviewing import difference, in_words, is_postponed
 from db import audit, disputes, evidence, markets
 from db.disputes import StoredDispute
@@ -21,8 +20,8 @@ from domain.base import Model
 from domain.extraction import Document, text_of
 from domain.market import MarketDraft, SourceState, Validation
 from domain.resolver import evaluate
-from domain.review import KINDS, RejectCode, ReviewKind, ReviewState
-from domain.rules import MachineCondition, ResolutionRules, TextCondition, sources_of
+from domain.review import KINDS, ReviewKind, ReviewState
+from domain.rules import MachineCondition, Reading, ResolutionRules, TextCondition, sources_of
 from domain.text import cut
 from domain.verdict import ConditionResult, Result
 
@@ -216,7 +215,8 @@ def show_page(page: ReviewPage) -> None:
     if state.decision is None:
         _heading("To decide")
         for line in _commands(state):
-            say(f"  {line}")
+            # Never broken by us, so that it can be copied.
+            console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def show_diff(diff: str) -> None:
@@ -284,7 +284,7 @@ def _drafted(page: ReviewPage) -> Iterator[tuple[str, str]]:
         must = "must meet" if condition in rules.criteria.must_meet_all else "must not be"
         yield f"{must} {condition.id}", condition.text
         if isinstance(condition, MachineCondition):
-            yield "  by machine", _program(condition)
+            yield from _program(condition)
     yield "then, else", f"{logic.then}, {logic.else_}"
     for source in rules.criteria.allowed_sources:
         yield f"source {source.name}", source.url
@@ -304,10 +304,25 @@ def _drafted(page: ReviewPage) -> Iterator[tuple[str, str]]:
         yield from ((f"  {issue.code}", f"{issue.field}: {issue.message}") for issue in page.validation.issues)
 
 
-def _program(condition: MachineCondition) -> str:
-    """A condition as the resolver reads it."""
-    body = condition.model_dump(mode="json", exclude={"kind", "id", "text"}, exclude_none=True)
-    return json.dumps(body, ensure_ascii=False)
+def _program(condition: MachineCondition) -> Iterator[tuple[str, str]]:
+    """How the resolver checks a condition at each source."""
+    bounds = " and ".join(str(bound) for bound in (condition.operand, condition.upper) if bound is not None)
+    for check in condition.checks:
+        compared = f"{_reading(check.value)} {condition.op} {bounds}{' %' if condition.percent else ''}".rstrip()
+        if check.baseline is not None:
+            compared += f"{' against' if bounds else ''} {_reading(check.baseline)}"
+            if check.baseline.source != check.value.source:
+                compared += f" of {check.baseline.source}"
+        unit = f" in {check.value.unit}" if check.value.unit else ""
+        yield f"  by {check.value.source}", f"{compared} ({check.value.type}{unit})"
+
+
+def _reading(reading: Reading) -> str:
+    """Where a value stands, as the rules say it."""
+    place = f"{reading.json_path or reading.selector}"
+    if reading.on is not None:
+        place += f" on {reading.on} by {reading.date_path}"
+    return f"{place} cut by {reading.pattern}" if reading.pattern is not None else place
 
 
 def _show_look(look: Look) -> None:
@@ -329,7 +344,7 @@ def _commands(state: ReviewState) -> Iterator[str]:
     seen = f" --version {state.request.version[:12]}" if state.request.version else ""
     options = {
         "approve": seen,
-        "reject": f"{seen} --code {'|'.join(RejectCode)}",
+        "reject": f"{seen} --code …",
         "request_changes": f"{seen} --editor",
         "resolve": f" --outcome {'|'.join(kind.outcomes)}",
         "look_again": "",

@@ -17,6 +17,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from rich.cells import cell_len
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 
 from domain.ids import review_workflow_id
@@ -79,6 +80,11 @@ class Terminal:
             await self._process.wait()
         asyncio.get_running_loop().remove_reader(self._ours)
         os.close(self._ours)
+
+    @property
+    def width(self) -> int:
+        """Of the widest line that it has shown, without the commands to copy, which nobody breaks into lines."""
+        return max(cell_len(line) for line in self.lines if not line.startswith("  clotho "))
 
     @property
     def lines(self) -> list[str]:

@@ -217,7 +217,7 @@ class HumanReview(Story):
         async with self._claiming:
             self.check_claim(claim)
             if not await self._known(claim.by):
-                raise refusal(f"{claim.by} is no reviewer, which `clotho reviewer add` changes")
+                raise refusal(f"the register of reviewers has no {claim.by}, which `clotho reviewer add` changes")
             self.check_claim(claim)
             until = workflow.now() + CLAIM_LASTS
             if self._claim is not None and self._holder == claim.by:
@@ -233,7 +233,7 @@ class HumanReview(Story):
         self._check_open()
         if self._holder not in {None, claim.by} and not self._breached:
             assert self._claim is not None
-            raise refusal(f"{self._holder} has claimed the review until {_shown(self._claim.until)}")
+            raise refusal(f"the review is claimed by {self._holder} until {_shown(self._claim.until)}")
 
     async def _known(self, name: str) -> bool:
         try:
@@ -270,7 +270,7 @@ class HumanReview(Story):
 
     def _check_open(self) -> None:
         if self._decision is not None and self._made is not None:
-            raise refusal(f"{self._made.by} has decided already: {self._decision}")
+            raise refusal(f"it has been decided already: {self._decision} by {self._made.by}")
         if self._over or self._terms is None:
             raise refusal("the review is over" if self._over else "the review is only just being opened")
 
@@ -291,7 +291,7 @@ class HumanReview(Story):
 
     def _check_proposer(self, made: DecisionBy) -> None:
         if self._terms is not None and made.by == self._terms.proposer:
-            raise refusal(f"{made.by} proposed it, so somebody else decides")
+            raise refusal(f"it was proposed by {made.by}, so somebody else decides")
 
     def _decide(self, made: DecisionBy, *, decision: Decision) -> ReviewTaken:
         assert self._terms is not None, "checked before: decisions come after the opening"
@@ -399,7 +399,7 @@ class HumanReview(Story):
         if self._made is None or self._over:
             raise refusal("there is no decision that could be taken back")
         if undo.by != self._made.by:
-            raise refusal(f"{self._made.by} decided, so nobody else takes it back")
+            raise refusal(f"the decision was made by {self._made.by}, and nobody else takes it back")
 
 
 def _end(decision: Decision, made: DecisionBy) -> ReviewEnd:

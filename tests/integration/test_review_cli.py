@@ -1,5 +1,6 @@
 """Reviewers at the command line: the queue, the page, claims, decisions and their refusals, the walk with keys."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from rich.cells import cell_len
 
 from db import audit
 from deploy.local.data import Series, load_series
@@ -71,13 +71,19 @@ async def test_the_oldest_deadline_comes_first_and_what_is_postponed_last(office
     medium, later = [await office.asks(ReviewKind.PII_RUN) for _ in range(2)]
     subjects = [(await review.state()).request.subject for review in (high, medium, low, later)]
     await anna.ok("review", "postpone", subjects[-1], "--until", "2h", *REASON)
-    assert [subject for subject in await queue(anna) if subject in subjects] == subjects
-    assert set(subjects[1:3]) & set(await queue(anna, "--kind", "pii_run")) == {subjects[1]}
-    assert set(subjects) & set(await queue(anna, "--priority", "low")) == {subjects[2]}
-    assert not set(subjects) & set(await queue(anna, "--breached"))
-    assert not set(subjects) & set(await queue(anna, "--mine"))
     await anna.ok("review", "claim", subjects[0])
-    assert set(subjects) & set(await queue(anna, "--mine")) == {subjects[0]}
+    everything, kind, low_only, breached, mine = await asyncio.gather(
+        queue(anna),
+        queue(anna, "--kind", "pii_run"),
+        queue(anna, "--priority", "low"),
+        queue(anna, "--breached"),
+        queue(anna, "--mine"),
+    )
+    assert [subject for subject in everything if subject in subjects] == subjects
+    assert [subject for subject in kind if subject in subjects] == [subjects[1], subjects[3]]
+    assert set(subjects) & set(low_only) == {subjects[2]}
+    assert not set(subjects) & set(breached)
+    assert set(subjects) & set(mine) == {subjects[0]}
 
     await medium.skip(TERM[Priority.MEDIUM] + timedelta(seconds=1))
     assert set(subjects) & set(await queue(anna, "--breached", "--priority", "high")) == {subjects[1]}
@@ -145,7 +151,7 @@ async def test_the_page_and_the_list_fit_a_terminal(office: Office, anna: Review
         async with anna.terminal(*arguments) as terminal:
             await terminal.shows(shown[:20])
             assert await terminal.ends() == 0
-            assert max(map(cell_len, terminal.lines)) <= 100
+            assert terminal.width <= 100
 
 
 # Claims.
@@ -155,7 +161,7 @@ async def test_a_claim_keeps_others_out_until_it_is_given_back(anna: Reviewer, b
     subject = str(flagged.id)
     held = await anna.ok("review", "claim", subject)
     assert (await anna.ok("review", "claim", subject))["lease"] == held["lease"]
-    assert f"{ANNA} has claimed" in (await ben.refused("review", "approve", subject, *REASON)).lower()
+    assert f"claimed by {ANNA}" in await ben.refused("review", "approve", subject, *REASON)
     assert "holds no claim" in await ben.refused("review", "release", subject)
     await anna.ok("review", "release", subject)
     await ben.ok("review", "claim", f"review-draft-{subject}")
@@ -176,7 +182,7 @@ async def test_who_is_no_reviewer_decides_nothing(office: Office, anna: Reviewer
     review = await office.asks()
     subject = (await review.state()).request.subject
     stranger = Reviewer(office, f"stranger-{uuid4().hex}")
-    assert "is no reviewer" in await stranger.refused("review", "approve", subject, *REASON)
+    assert "register of reviewers has no" in await stranger.refused("review", "approve", subject, *REASON)
 
     assert (await anna.ok("reviewer", "add", f" {stranger.name} "))["added"]
     assert not (await anna.ok("reviewer", "add", stranger.name))["added"]
@@ -186,7 +192,7 @@ async def test_who_is_no_reviewer_decides_nothing(office: Office, anna: Reviewer
 
     await anna.ok("reviewer", "remove", stranger.name)
     assert "is no reviewer" in await anna.refused("reviewer", "remove", stranger.name)
-    assert "is no reviewer" in await stranger.refused("review", "approve", subject, *REASON)
+    assert "register of reviewers has no" in await stranger.refused("review", "approve", subject, *REASON)
     trail = await audit.entries(office.world.pool, "reviewer", stranger.name)
     assert [(entry.action, entry.actor) for entry in trail] == [("reviewer_added", ANNA), ("reviewer_removed", ANNA)]
     state = await review.state()

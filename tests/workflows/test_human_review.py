@@ -86,7 +86,7 @@ async def test_a_claim_can_be_given_back(world: World) -> None:
 
 async def test_only_reviewers_claim(world: World) -> None:
     review = await world.review()
-    assert "nobody-known is no reviewer" in await review.refuses("claim", Claim(by="nobody-known"))
+    assert "has no nobody-known" in await review.refuses("claim", Claim(by="nobody-known"))
     assert (await review.state()).claimed_by is None
 
 
