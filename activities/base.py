@@ -2,25 +2,49 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+import asyncpg
 from temporalio import activity
 
+from domain import errors
 from domain.steps import I, O, Step
 
 S = TypeVar("S")
 
 _STEP_ATTRIBUTE = "__clotho_step__"
 
+_NO_DATABASE = (
+    OSError,  # of connecting, a time-out too; what other outside systems raise, their clients name themselves
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,  # the server is starting or stopping
+    asyncpg.InsufficientResourcesError,  # no connection or no disk left
+    asyncpg.InterfaceError,  # the connection broke under the query
+)
+
 
 def implements(
     step: Step[I, O],
 ) -> Callable[[Callable[[S, I], Awaitable[O]]], Callable[[S, I], Awaitable[O]]]:
-    """Mark a method as the implementation of a step; its name in Temporal is the step's."""
+    """Mark a method as the implementation of a step; its name in Temporal is the step's.
+
+    A database that cannot be reached is DatabaseUnavailable for every step.
+    """
 
     def mark(method: Callable[[S, I], Awaitable[O]]) -> Callable[[S, I], Awaitable[O]]:
-        marked = activity.defn(name=step.name)(method)
+        @functools.wraps(method)
+        async def run(self: S, request: I) -> O:
+            try:
+                return await method(self, request)
+            except _NO_DATABASE as error:
+                if isinstance(error, asyncpg.DataError):  # an argument of ours that Postgres cannot take
+                    raise
+                what = f"Postgres cannot be used ({type(error).__name__})"
+                raise errors.failure(errors.DATABASE_UNAVAILABLE, what) from error
+
+        marked = activity.defn(name=step.name)(run)
         setattr(marked, _STEP_ATTRIBUTE, step)
         return marked
 

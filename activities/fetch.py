@@ -11,8 +11,8 @@ import re
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -68,6 +68,9 @@ class Limits:
     body_bytes: int = 5_000_000
     """Of the body as received and as decompressed."""
 
+    redirects: int = 5
+    """Followed for a feed; a source may not redirect at all."""
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -79,6 +82,18 @@ class Fetched:
     body: bytes
     sha256: str
     fetched_at: datetime
+
+
+@dataclass(frozen=True)
+class FeedDocument:
+    """A feed as it was answered; `etag` and `last_modified` ask next time whether it has changed since."""
+
+    url: str
+    """Where it was, after redirects."""
+    content_type: str
+    body: bytes
+    etag: str | None
+    last_modified: str | None
 
 
 def is_public(address: str) -> bool:
@@ -231,25 +246,62 @@ class Fetcher:
             async with self._answer("GET", url, self._limits.reachable_seconds):
                 return
 
+    async def get_feed(self, url: str, etag: str | None, last_modified: str | None) -> FeedDocument | None:
+        """The feed at `url`, or where that redirects to; None when it has not changed since `etag`, `last_modified`.
+
+        Raises:
+            ApplicationError: SourceUnreachable or SourceRefused.
+        """
+        asked = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+        headers = {name: value for name, value in asked.items() if value}
+        with _as_failures(_shown_url(url), self._limits.seconds):
+            async with asyncio.timeout(self._limits.seconds):
+                for _ in range(self._limits.redirects + 1):
+                    if refusal := check_url(url):
+                        raise failure(SOURCE_REFUSED, refusal)
+                    async with self._client.stream("GET", url, headers=headers) as response:
+                        if response.status_code == 304 and headers:
+                            return None
+                        if response.status_code in _REDIRECTS and "location" in response.headers:
+                            url = _target(response)
+                            continue
+                        _check_status(response, _shown_url(url))
+                        _check_head(response, _shown_url(url))
+                        return FeedDocument(
+                            url=url,
+                            content_type=response.headers["content-type"],
+                            body=await _read_body(response, self._limits.body_bytes),
+                            etag=_validator(response, "etag"),
+                            last_modified=_validator(response, "last-modified"),
+                        )
+        raise failure(SOURCE_REFUSED, f"{_shown_url(url)} is reached by more than {self._limits.redirects} redirects")
+
     @asynccontextmanager
     async def _answer(self, method: str, url: str, seconds: float) -> AsyncIterator[httpx.Response]:
         """An answer whose status and head are as they must be; its body is read inside, within the same time."""
         if refusal := check_url(url):
             raise failure(SOURCE_REFUSED, refusal)
         shown = _shown(httpx.URL(url))
-        try:
+        with _as_failures(shown, seconds):
             async with asyncio.timeout(seconds), self._client.stream(method, url) as response:
                 _check_status(response, shown)
                 _check_head(response, shown)
                 yield response
-        except TimeoutError as error:
-            raise failure(SOURCE_UNREACHABLE, f"{shown} did not answer in {seconds:g} s") from error
-        except httpx.TransportError as error:
-            invalid = _invalid_certificate(error)
-            if invalid:
-                raise failure(SOURCE_REFUSED, f"{shown} has no valid certificate: {invalid.verify_message}") from error
-            why = str(error)[:200] or type(error).__name__
-            raise failure(SOURCE_UNREACHABLE, f"{shown} gave no whole answer: {why}") from error
+
+
+@contextmanager
+def _as_failures(shown: str, seconds: float) -> Iterator[None]:
+    """What a fetch raises, as the error catalogue's entries."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise failure(SOURCE_UNREACHABLE, f"{shown} did not answer in {seconds:g} s") from error
+    except httpx.TransportError as error:
+        invalid = _invalid_certificate(error)
+        if invalid:
+            raise failure(SOURCE_REFUSED, f"{shown} has no valid certificate: {invalid.verify_message}") from error
+        why = str(error)[:200] or type(error).__name__
+        raise failure(SOURCE_UNREACHABLE, f"{shown} gave no whole answer: {why}") from error
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
@@ -259,9 +311,35 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return match[1] or match[2], int(match[3])
 
 
+def _shown_url(url: str) -> str:
+    """The same, of what need not be a URL."""
+    try:
+        return _shown(httpx.URL(url))
+    except httpx.InvalidURL:
+        return "the feed"
+
+
 def _shown(url: httpx.URL) -> str:
     """The URL for messages: without query, which may carry a key."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}{url.path}"[:200]
+
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+def _target(response: httpx.Response) -> str:
+    """Where a redirect leads; `check_url` judges it."""
+    location = response.headers["location"]
+    try:
+        return str(response.request.url.join(location))
+    except httpx.InvalidURL as error:
+        raise failure(SOURCE_REFUSED, f"{_shown(response.url)} redirects to what is no URL") from error
+
+
+def _validator(response: httpx.Response, name: str) -> str | None:
+    """A validator to send back as it came; one of unusual length is none."""
+    value: str = response.headers.get(name, "")
+    return value if 0 < len(value) <= 500 and value.isprintable() and value.isascii() else None
 
 
 def _check_status(response: httpx.Response, shown: str) -> None:

@@ -10,13 +10,15 @@ from pydantic import ValidationError
 from activities.base import heartbeating, implements
 from activities.disputes import load
 from activities.llm_client import EVIDENCE_LIMIT, LlmClient
+from activities.screening import OpenedMeanwhile, Screened, Screening
 from activities.store import as_draft
-from db import ai_config, audit, disputes, evidence, markets, proposals, step_results
+from db import ai_config, audit, disputes, evidence, markets, news, proposals, step_results
 from db.pool import Connection, Pool
 from domain import errors, steps
 from domain.answers import DisputeReviewAnswer, MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
 from domain.dispute import Opinion, OpinionRequest
 from domain.extraction import Document, quotes, text_of
+from domain.ids import Origin
 from domain.market import (
     CollectRequest,
     DraftRequest,
@@ -47,10 +49,13 @@ class LlmSteps:
     def __init__(self, pool: Pool, llm: LlmClient) -> None:
         self._pool = pool
         self._llm = llm
+        self._screening = Screening(pool, llm)
 
     @implements(steps.DRAFT_MARKET)
     async def draft_market(self, request: DraftRequest) -> DraftResult:
         """Make the draft that a proposal asks for and bind it to the current ai_version.
+
+        A text is screened first: what is not safe is rejected, what an open market asks already is matched with it.
 
         Idempotent because: the answer is cached by input hash (llm_calls), and the draft is committed once with the
         step's result under the market's id.
@@ -60,10 +65,15 @@ class LlmSteps:
         if done is not None:
             return done
         proposal = await proposals.get(self._pool, request.market_id)
+        if not await proposals.begin(self._pool, request.market_id):
+            raise errors.failure(errors.ILLEGAL_MOVE, f"the proposal of market {request.market_id} is over")
         ai_version = str(await ai_config.get(self._pool, "ai_version"))
-        answer = MarketGenerationAnswer(draft=proposal.draft)
+        answer, screened = MarketGenerationAnswer(draft=proposal.draft), Screened()
         if proposal.draft is None:
             async with heartbeating():
+                screened = await self._screening.screen(request.market_id, proposal, ai_version)
+                if screened.refusal:
+                    return await self._refuse(request, proposal, screened)
                 answer = await self._llm.ask(
                     ai_version,
                     "market_generation",
@@ -76,32 +86,47 @@ class LlmSteps:
                         "expiry": proposal.expiry.isoformat() if proposal.expiry else "",
                         "today": datetime.now(UTC).date().isoformat(),
                     },
+                    subject=key,
                 )
         answer = as_proposed(answer, proposal)
         if answer.draft is None:
-            refused = DraftResult(refusal=answer.refusal or "no market can be made of the text")
+            refusal = answer.refusal or "no market can be made of the text"
+            return await self._refuse(request, proposal, Screened(refusal=refusal))
+        try:
+            return await self._store_draft(request, proposal, answer.draft, ai_version, screened)
+        except OpenedMeanwhile:
+            return await self.draft_market(request)
 
-            async def reject(connection: Connection) -> None:
-                await proposals.move(connection, request.market_id, ProposalStatus.REJECTED)
-                await audit.append(
-                    connection, "draft_refused", "market", key, proposal.proposer, {"reason": refused.refusal}
-                )
+    async def _refuse(self, request: DraftRequest, proposal: Proposal, why: Screened) -> DraftResult:
+        """End a proposal without a draft: rejected, or matched with an open market."""
+        key = str(request.market_id)
+        status = ProposalStatus.MATCHED if why.matched else ProposalStatus.REJECTED
 
-            return await step_results.commit_once(self._pool, steps.DRAFT_MARKET, key, refused, reject)
-        return await self._store_draft(request, proposal, answer.draft, ai_version)
+        async def refuse(connection: Connection) -> None:
+            await proposals.close(connection, request.market_id, status, why.refusal, why.matched)
+            details = {"reason": why.refusal} | ({"matched": str(why.matched)} if why.matched else {})
+            action = "proposal_matched" if why.matched else "draft_refused"
+            await audit.append(connection, action, "market", key, proposal.proposer, details)
+
+        result = DraftResult(refusal=why.refusal, matched=why.matched)
+        return await step_results.commit_once(self._pool, steps.DRAFT_MARKET, key, result, refuse)
 
     async def _store_draft(
-        self, request: DraftRequest, proposal: Proposal, draft: MarketDraft, ai_version: str
+        self, request: DraftRequest, proposal: Proposal, draft: MarketDraft, ai_version: str, screened: Screened
     ) -> DraftResult:
-        row = markets.new_draft(request.market_id, "manual" if proposal.draft else "proposal", draft, ai_version)
+        origin: Origin = "manual" if proposal.draft else "proposal"
+        if await news.caused(self._pool, request.market_id):
+            origin = "news"
+        row = markets.new_draft(request.market_id, origin, draft, ai_version)
 
         async def store(connection: Connection) -> None:
+            if proposal.draft is None:
+                await self._screening.check_again(connection, request.market_id, proposal, screened.compared)
             # A late attempt must not bring a market back whose proposal was cancelled meanwhile.
-            if not await proposals.move(connection, request.market_id, ProposalStatus.PROCESSING):
+            if not await proposals.move(connection, request.market_id, ProposalStatus.DRAFT_CREATED):
                 raise errors.failure(errors.ILLEGAL_MOVE, f"the proposal of market {request.market_id} is over")
             await markets.store_rules(connection, draft.rules)
             await markets.insert(connection, row)
-            await proposals.move(connection, request.market_id, ProposalStatus.DRAFT_CREATED)
             await audit.append(
                 connection,
                 "draft_generated",
@@ -140,6 +165,7 @@ class LlmSteps:
                         "findings": json.dumps([note.model_dump() for note in request.rehearsal.notes]),
                         "today": datetime.now(UTC).date().isoformat(),
                     },
+                    subject=str(market.id),
                 )
             threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
             validation = decide(answer, request.rehearsal.notes, market.confidence, threshold)
@@ -182,7 +208,7 @@ class LlmSteps:
         threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
         async with heartbeating():
             judged = await asyncio.gather(
-                *(self._judge(c, rules, documents, market.ai_version, threshold) for c in rules.text_conditions)
+                *(self._judge(c, rules, documents, market, threshold) for c in rules.text_conditions)
             )
             verdict = await asyncio.to_thread(resolve, rules, documents, {r.condition: r for r in judged})
         resolution = Resolution(
@@ -204,7 +230,7 @@ class LlmSteps:
         condition: TextCondition,
         rules: ResolutionRules,
         documents: dict[str, Document],
-        ai_version: str,
+        market: markets.Market,
         threshold: float,
     ) -> ConditionResult:
         texts = {}
@@ -216,7 +242,7 @@ class LlmSteps:
         votes = await asyncio.gather(
             *(
                 self._llm.ask(
-                    ai_version,
+                    market.ai_version,
                     "resolution",
                     ResolutionAnswer,
                     {
@@ -225,6 +251,7 @@ class LlmSteps:
                         "evidence": shown,
                         "lens": lens,
                     },
+                    subject=str(market.id),
                 )
                 for lens in LENSES
             )

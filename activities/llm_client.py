@@ -1,38 +1,82 @@
 """One call to the model: rendered prompt in, validated answer out, paid for once."""
 
+import asyncio
+import re
 import time
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Generic, TypeVar
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
 
+import httpx2
 import openai
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionMessageParam
-from pydantic import ValidationError
+from openai.types.chat import ChatCompletionMessageParam
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 from temporalio.exceptions import ApplicationError
 
-from db import llm_calls
+from activities import gen_ai
+from activities.configuration import Configuration, StoredConfiguration
+from db import ai_versions, experiments, llm_calls
 from db.pool import Pool
-from domain import ai, errors
+from domain import ai, answers, errors
 from domain.base import Model
 from domain.canonical import canonical_json, sha256_hex
-from prompts.loader import load
+from domain.comparison import Answered
+from domain.experiments import Arm, Experiment, arm_of
+from domain.text import clean, cut
+from prompts import loader, schema
 
 A = TypeVar("A", bound=Model)
 
 EVIDENCE_LIMIT = 20_000
 """Characters of one document's text that a prompt carries."""
 
+ANSWER_LIMIT = 1_000_000
+"""Bytes of a provider's reply that are read: a hundred times what the longest answer takes."""
+
+_CHARACTERS_OF_A_TOKEN = 4
+"""A rule of thumb for English, where the provider does not say what was used."""
+
+_FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
+
+
+class _Usage(BaseModel):
+    prompt_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    completion_tokens: Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class _Message(BaseModel):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(BaseModel):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Completion(BaseModel):
+    """What is read of a chat completion; servers differ in the rest."""
+
+    choices: Annotated[list[_Choice], Field(min_length=1)]
+    model: str | None = None
+    usage: Any = None
+
 
 @dataclass(frozen=True)
-class _Answered(Generic[A]):
-    """An answer with its price: the tokens of what had to be repaired are paid for too."""
+class _Reply(Generic[A]):
+    """A reply that was paid for. `used` is None where the provider does not say."""
 
-    answer: A
-    model: str
-    request_id: str | None
-    input_tokens: int
-    output_tokens: int
+    answer: A | None = None
+    fault: str | None = None
+    """Why there is no answer."""
+    refused: bool = False
+    """Whether asking again cannot help."""
+    model: str | None = None
+    used: _Usage | None = None
+    request_id: str | None = None
 
 
 class LlmClient:
@@ -41,107 +85,310 @@ class LlmClient:
     Args:
         client: built with `max_retries=0`: Temporal owns retries.
         pool: where calls are recorded and answers cached.
+        configuration: where the daily budget is read; None: from the table each time.
+        prompts: folder of the prompt files.
     """
 
-    def __init__(self, client: openai.AsyncOpenAI, pool: Pool) -> None:
+    def __init__(
+        self,
+        client: openai.AsyncOpenAI,
+        pool: Pool,
+        configuration: Configuration | None = None,
+        prompts: Path = loader.BUNDLED,
+    ) -> None:
         self._client = client
         self._pool = pool
+        self._configuration = configuration or StoredConfiguration(pool)
+        self._prompts = prompts
+        self._versions: dict[str, ai.AiVersion] = {}
 
-    async def ask(self, ai_version: str, prompt_type: str, answer_type: type[A], values: dict[str, str]) -> A:
+    async def ask(
+        self, ai_version: str, prompt_type: str, answer_type: type[A], values: dict[str, str], *, subject: str = ""
+    ) -> A:
         """The model's answer to a prompt, validated; the same input under the same version is paid for once.
 
+        Every reply that was paid for is recorded, also one of no use. One that breaks the schema gets one chance of
+        repair.
+
         Args:
-            ai_version: names the model; its prompts are those of this code.
+            ai_version: names the model, and the prompts as they are registered under it.
             prompt_type: folder under prompts/.
             answer_type: what the answer must parse as.
             values: the prompt's variables; data, never instructions.
+            subject: the market on whose behalf it is asked, which decides its arm where the prompt is under test.
 
         Raises:
-            ApplicationError: Llm… of the error catalogue.
+            ApplicationError: Llm… or AiVersionUnusable of the error catalogue.
         """
-        prompt = load(prompt_type)
+        test = await experiments.running(self._pool, prompt_type) if subject else None
+        if test is not None and test.ai_version != ai_version:
+            test = None
+        variant = test if test is not None and arm_of(test, subject) is Arm.VARIANT else None
+        call = self._compose(ai_version, await self._prompt(ai_version, prompt_type, variant), answer_type, values)
+        answer = await self._answer(call, answer_type)
+        if test is not None:
+            await experiments.log(
+                self._pool,
+                experiments.ExperimentCall(
+                    experiment=test.id,
+                    subject=subject,
+                    arm=arm_of(test, subject),
+                    input_sha256=call.input_sha256,
+                    confidence=answers.confidence_of(answer.model_dump()),
+                ),
+            )
+        return answer
+
+    async def try_out(self, ai_version: str, prompt_type: str, values: dict[str, str]) -> Answered:
+        """Ask as `ask` does, for a comparison of models: what was answered, and what it took.
+
+        Raises:
+            ApplicationError: as `ask`; but a reply that cannot be used is a result here.
+        """
+        prompt = await self._prompt(ai_version, prompt_type)
+        call = self._compose(ai_version, prompt, prompt.output, values)
+        try:
+            await self._answer(call, prompt.output)
+        except ApplicationError as error:
+            if error.type not in {errors.LLM_BAD_OUTPUT.type, errors.LLM_REFUSED.type}:
+                raise
+        return await llm_calls.of_input(self._pool, ai_version, prompt_type, call.input_sha256)
+
+    def _compose(
+        self, ai_version: str, prompt: loader.Prompt, answer_type: type[Model], values: dict[str, str]
+    ) -> "_Call":
         model = ai.model_of(ai_version)
-        messages: list[ChatCompletionMessageParam] = [*prompt.render(**values)]
+        system, user = prompt.render(**values)
+        instructions = f"{system['content']}{schema.in_words(model, answer_type)}"
+        messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": instructions}, user]
         input_sha256 = sha256_hex(canonical_json({"model": model.name, "messages": messages}))
-        cached = await llm_calls.cached(self._pool, ai_version, prompt_type, input_sha256)
+        return _Call(ai_version, prompt, input_sha256, model, messages)
+
+    async def _answer(self, call: "_Call", answer_type: type[A]) -> A:
+        cached = await llm_calls.cached(self._pool, call.ai_version, call.prompt.type, call.input_sha256)
         if cached is not None:
             return answer_type.model_validate(cached)
+        reply = await self._paid(call, call.messages, answer_type)
+        if reply.answer is None and not reply.refused:
+            order = f"Your answer broke the schema: {reply.fault}. Answer again, by the schema."
+            reply = await self._paid(call, [*call.messages, {"role": "user", "content": order}], answer_type)
+        if reply.refused:
+            raise errors.failure(errors.LLM_REFUSED, f"{reply.fault}")
+        if reply.answer is None:
+            raise errors.failure(errors.LLM_BAD_OUTPUT, f"the answer breaks its schema: {reply.fault}")
+        return reply.answer
+
+    async def _prompt(self, ai_version: str, type: str, variant: Experiment | None = None) -> loader.Prompt:
+        """The prompt that is registered under a version, or the variant that is tried in its place."""
+        version = self._versions.get(ai_version)
+        try:
+            if version is None:
+                version = await ai_versions.get(self._pool, ai_version)
+                if version.fixed:
+                    self._versions[ai_version] = version
+            ref = version.ref(type)
+            if variant is not None:
+                ref = ai.PromptRef(version=variant.variant, sha256=variant.variant_sha256)
+            prompt = loader.load(type, ref.version, self._prompts)
+        except (ai.VersionError, loader.PromptError) as error:
+            raise errors.failure(errors.AI_VERSION_UNUSABLE, str(error)) from None
+        if ref.sha256 not in {None, prompt.sha256}:
+            bound = variant.id if variant is not None else ai_version
+            why = f"{bound} is bound to another text of prompts/{type}/{ref.version}.md"
+            raise errors.failure(errors.AI_VERSION_UNUSABLE, why)
+        return prompt
+
+    async def _paid(self, call: "_Call", messages: list[ChatCompletionMessageParam], answer_type: type[A]) -> _Reply[A]:
+        """One request, recorded; with the answer that stands when another attempt was faster."""
+        await self._within_budget()
         started = time.perf_counter()
-        answered = await self._answer(model, prompt.max_tokens, messages, answer_type)
-        await llm_calls.record(
+        with gen_ai.calling(call.model.name, call.prompt.type, call.ai_version) as measured:
+            try:
+                reply = await self._request(call, messages, answer_type)
+            except _Unknown as unknown:
+                # Nobody says whether it was paid for: the budget counts what was asked.
+                lost = _Reply[A](fault=unknown.failure.message[:300])
+                await self._record(call, lost, messages, started)
+                raise unknown.failure from None
+            if reply.used is not None:
+                measured.used(reply.used.prompt_tokens, reply.used.completion_tokens)
+            if reply.answer is None:
+                measured.error_type = (errors.LLM_REFUSED if reply.refused else errors.LLM_BAD_OUTPUT).type
+            standing = await self._record(call, reply, messages, started)
+        if standing is None or reply.answer is None:
+            return reply
+        return _Reply(answer=answer_type.model_validate(standing))
+
+    async def _within_budget(self) -> None:
+        budget = (await self._configuration.now()).llm_daily_budget_usd
+        if budget is None:
+            return
+        spent = await llm_calls.spent_today(self._pool)
+        if spent >= budget:
+            midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
+            raise errors.failure(
+                errors.LLM_BUDGET_SPENT,
+                f"{spent:.2f} US dollars of today's {budget:.2f} are spent, and the next day's begin at"
+                f" {midnight:%Y-%m-%d %H:%M} UTC",
+            )
+
+    async def _request(
+        self, call: "_Call", messages: list[ChatCompletionMessageParam], answer_type: type[A]
+    ) -> _Reply[A]:
+        model = call.model
+        try:
+            # The client's own time-out is for each read: a reply that trickles would never end.
+            async with (
+                asyncio.timeout(model.timeout),
+                self._client.chat.completions.with_streaming_response.create(
+                    model=model.name,
+                    messages=messages,
+                    response_format=schema.response_format(model, answer_type),
+                    temperature=model.temperature,
+                    max_tokens=call.max_tokens,
+                    timeout=model.timeout,
+                ) as response,
+            ):
+                body = bytearray()
+                async for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > ANSWER_LIMIT:
+                        break
+                request_id = response.request_id
+        except (openai.OpenAIError, httpx2.HTTPError, TimeoutError) as error:
+            raise _failure(error) from None
+        if len(body) > ANSWER_LIMIT:
+            return _Reply(fault=f"it was cut off at {ANSWER_LIMIT:,} bytes", request_id=request_id)
+        return _read(bytes(body), answer_type, request_id)
+
+    async def _record(
+        self, call: "_Call", reply: _Reply[A], messages: list[ChatCompletionMessageParam], started: float
+    ) -> dict[str, Any] | None:
+        used = reply.used or _estimate(messages, call.max_tokens)
+        return await llm_calls.record(
             self._pool,
             llm_calls.LlmCall(
-                ai_version=ai_version,
-                prompt_type=prompt_type,
-                prompt_sha256=prompt.sha256,
-                input_sha256=input_sha256,
-                model=answered.model,
-                request_id=answered.request_id,
-                answer=answered.answer.model_dump(mode="json", by_alias=True),
-                input_tokens=answered.input_tokens,
-                output_tokens=answered.output_tokens,
-                cost_usd=model.cost(answered.input_tokens, answered.output_tokens),
+                ai_version=call.ai_version,
+                prompt_type=call.prompt.type,
+                prompt_sha256=call.prompt.sha256,
+                input_sha256=call.input_sha256,
+                model=cut(clean(reply.model or call.model.name), 200),
+                request_id=reply.request_id,
+                answer=None if reply.answer is None else reply.answer.model_dump(mode="json", by_alias=True),
+                fault=reply.fault,
+                input_tokens=used.prompt_tokens,
+                output_tokens=used.completion_tokens,
+                estimated=reply.used is None,
+                cost_usd=call.model.cost(used.prompt_tokens, used.completion_tokens),
                 latency_ms=round((time.perf_counter() - started) * 1000),
             ),
         )
-        return answered.answer
 
-    async def _answer(
-        self, model: ai.ModelConfig, max_tokens: int, messages: list[ChatCompletionMessageParam], answer_type: type[A]
-    ) -> _Answered[A]:
-        """The answer; one that does not fit the schema gets one chance of repair."""
-        repair: list[ChatCompletionMessageParam] = []
-        used: list[CompletionUsage] = []
-        while True:
-            try:
-                response = await self._client.chat.completions.with_raw_response.parse(
-                    model=model.name,
-                    messages=[*messages, *repair],
-                    response_format=answer_type,
-                    temperature=model.temperature,
-                    max_tokens=min(max_tokens, model.max_tokens),
-                    timeout=model.timeout,
-                )
-                # From the raw response: parsing raises when the content breaks the schema.
-                if usage := ChatCompletion.construct(**response.http_response.json()).usage:
-                    used.append(usage)
-                completion = response.parse()
-                message = completion.choices[0].message
-            except ValidationError as error:
-                faults = _faults(error)
-            except (openai.OpenAIError, ValueError, TypeError, IndexError) as error:
-                raise _failure(error) from None
-            else:
-                if message.parsed is not None:
-                    return _Answered(
-                        message.parsed,
-                        completion.model,
-                        response.request_id,
-                        sum(usage.prompt_tokens for usage in used),
-                        sum(usage.completion_tokens for usage in used),
-                    )
-                if message.refusal:
-                    raise errors.failure(errors.LLM_REFUSED, f"the model refused to answer: {message.refusal[:200]}")
-                faults = "it is empty"
-            if repair:
-                raise errors.failure(errors.LLM_BAD_OUTPUT, f"the answer breaks its schema: {faults}")
-            order = f"Your answer broke the schema: {faults}. Answer again, by the schema."
-            repair = [{"role": "user", "content": order}]
+
+@dataclass(frozen=True)
+class _Call:
+    """What is asked, under which name."""
+
+    ai_version: str
+    prompt: loader.Prompt
+    input_sha256: str
+    model: ai.ModelConfig
+    messages: list[ChatCompletionMessageParam]
+
+    @property
+    def max_tokens(self) -> int:
+        return min(self.prompt.max_tokens, self.model.max_tokens)
+
+
+class _Unknown(Exception):
+    """The reply was lost: it may have been paid for."""
+
+    def __init__(self, failure: ApplicationError) -> None:
+        super().__init__()
+        self.failure = failure
+
+
+def _estimate(messages: list[ChatCompletionMessageParam], max_tokens: int) -> _Usage:
+    """The most that a call may have taken, where nobody says what it took."""
+    characters = sum(len(str(message.get("content"))) for message in messages)
+    return _Usage(prompt_tokens=characters // _CHARACTERS_OF_A_TOKEN, completion_tokens=max_tokens)
+
+
+def _read(body: bytes, answer_type: type[A], request_id: str | None) -> _Reply[A]:
+    """What a provider's reply holds.
+
+    Raises:
+        ApplicationError: LlmBadOutput: it is no chat completion, as of a proxy that shows a page of its own.
+    """
+    try:
+        completion = _Completion.model_validate(from_json(body))
+    except ValueError:
+        what = "the provider's answer is not what its API promises"
+        raise errors.failure(errors.LLM_BAD_OUTPUT, what) from None
+    try:
+        used = _Usage.model_validate(completion.usage)
+    except ValidationError:
+        used = None
+    choice = completion.choices[0]
+    answer, fault, refused = None, None, False
+    if choice.message.refusal:
+        fault, refused = f"the model refused to answer: {cut(clean(choice.message.refusal), 200)}", True
+    elif choice.finish_reason == "content_filter":
+        fault, refused = "the provider's content filter stopped the answer", True
+    elif choice.finish_reason == "length":
+        fault = "it was cut off at the token limit"
+    else:
+        try:
+            answer = _parsed(choice.message.content or "", answer_type)
+        except ValueError as error:
+            fault = str(error)
+    return _Reply(answer, fault, refused, completion.model, used, request_id)
+
+
+def _parsed(content: str, answer_type: type[A]) -> A:
+    """The answer that a model's text holds, cleaned of what cannot be stored.
+
+    Raises:
+        ValueError: it holds none; the message is a clause about it.
+    """
+    if not content.strip():
+        raise ValueError("it is empty")
+    fenced = _FENCE.match(content)
+    try:
+        data = _storable(from_json(fenced[1] if fenced else content, allow_inf_nan=False))
+    except ValueError as error:
+        raise ValueError(f"it is no JSON: {cut(clean(str(error)), 200)}") from None
+    try:
+        return answer_type.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(_faults(error)) from None
+
+
+def _storable(data: Any) -> Any:
+    match data:
+        case str():
+            return clean(data)
+        case list():
+            return [_storable(one) for one in data]
+        case dict():
+            return {clean(key): _storable(value) for key, value in data.items()}
+    return data
 
 
 def _faults(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:3])[:300]
 
 
-def _failure(error: Exception) -> ApplicationError:
+def _failure(error: Exception) -> ApplicationError | _Unknown:
     """The catalogue's entry for what the client library raised."""
     match error:
-        case openai.APITimeoutError():
-            return errors.failure(errors.LLM_TIMEOUT, "the model did not answer in time")
+        case openai.APITimeoutError() | httpx2.TimeoutException() | TimeoutError():
+            failure = errors.failure(errors.LLM_TIMEOUT, "the model did not answer in time")
+            never_sent = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+            return failure if never_sent else _Unknown(failure)
         case openai.RateLimitError():
-            after = error.response.headers.get("retry-after", "")
-            delay = timedelta(seconds=min(int(after), 3_600)) if after.isdigit() else None
-            return errors.failure(errors.LLM_RATE_LIMITED, "the model's provider limits the rate", retry_after=delay)
+            after = _retry_after(error.response.headers.get("retry-after", ""))
+            return errors.failure(errors.LLM_RATE_LIMITED, "the model's provider limits the rate", retry_after=after)
         case openai.AuthenticationError() | openai.PermissionDeniedError():
             return errors.failure(errors.LLM_UNAUTHORIZED, f"the provider answered {error.status_code}")
         case openai.APIStatusError() if error.status_code >= 500 or error.status_code in {408, 409}:
@@ -150,9 +397,19 @@ def _failure(error: Exception) -> ApplicationError:
             return errors.failure(errors.LLM_REFUSED, f"the provider answered {error.status_code}")
         case openai.APIConnectionError():
             return errors.failure(errors.LLM_UNAVAILABLE, "the provider cannot be reached")
-        case openai.LengthFinishReasonError():
-            return errors.failure(errors.LLM_BAD_OUTPUT, "the answer was cut off at the token limit")
-        case openai.ContentFilterFinishReasonError():
-            return errors.failure(errors.LLM_REFUSED, "the provider's content filter stopped the answer")
+        case httpx2.HTTPError():
+            return _Unknown(errors.failure(errors.LLM_UNAVAILABLE, "the provider broke its answer off"))
         case _:
             return errors.failure(errors.LLM_BAD_OUTPUT, "the provider's answer is not what its API promises")
+
+
+def _retry_after(header: str) -> timedelta | None:
+    """What a Retry-After header asks for, an hour at most: seconds, or a date (RFC 9110, 10.2.3)."""
+    if header.isascii() and header.isdigit():
+        seconds = float(header[:9])
+    else:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a time zone
+            return None
+    return timedelta(seconds=min(max(seconds, 0), 3_600))

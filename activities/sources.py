@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.base import heartbeating, implements
 from activities.fetch import Fetched, Fetcher
-from db import audit, disputes, evidence, markets, step_results
+from db import audit, disputes, evidence, markets, step_results, templates
 from db.disputes import DisputantEvidence
 from db.pool import Connection, Pool
 from domain import errors, steps
@@ -24,6 +24,7 @@ from domain.resolver import resolve
 from domain.rules import Source, sources_of
 from domain.source_urls import check_url
 from domain.status import MarketStatus
+from domain.templates import departures
 
 T = TypeVar("T")
 
@@ -63,7 +64,9 @@ class SourceSteps:
             # In a thread: a large document takes seconds, and heartbeats must go on.
             findings = await asyncio.to_thread(rehearse, rules, documents, datetime.now(UTC), failed)
         await markets.record_rehearsal(self._pool, request.market_id, findings.sources)
-        return Rehearsal(blocking=first_issues(findings.blocking), notes=first_issues(findings.notes))
+        template = await templates.of_market(self._pool, request.market_id)
+        notes = (*findings.notes, *(departures(template, rules) if template is not None else ()))
+        return Rehearsal(blocking=first_issues(findings.blocking), notes=first_issues(notes))
 
     @implements(steps.COLLECT_EVIDENCE)
     async def collect_evidence(self, request: CollectRequest) -> Resolution:

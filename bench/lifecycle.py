@@ -87,16 +87,19 @@ async def _run(
     """Propose all and wait; returns workflow ids and the seconds of the two busy stretches."""
     series = [one for one in load_series() if one.source != "wikipedia" and len(one.observations) > 1]
     expiry = (datetime.now(UTC) + timedelta(seconds=max(10, markets * SECONDS_TO_PUBLISH))).replace(microsecond=0)
-    chosen = [chance.choice(series) for _ in range(markets)]
+    # Every question once: a second market on it would only match the first.
+    days = [(one, observation.date) for one in series for observation in one.observations[:-1]]
+    if markets > len(days):
+        raise ValueError(f"--markets: the bundled series give {len(days)} questions, so no more can be asked")
+    chosen = chance.sample(days, markets)
     ca_file = Path(environment["SOURCES_CA_FILE"])
     async with site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file) as site:
-        for one in set(chosen):
+        for one in {one for one, _ in chosen}:
             await site.embargo(Embargo(id=one.key, date=one.observations[-1].date, until=expiry))
     started = time.monotonic()
     ids = []
-    for number, one in enumerate(chosen):
-        due, resolution = one.observations[-2].date, one.observations[-1].date
-        proposal = series_proposal(one, due, resolution, expiry=expiry, proposer="bench")
+    for number, (one, due) in enumerate(chosen):
+        proposal = series_proposal(one, due, one.observations[-1].date, expiry=expiry, proposer="bench")
         proposed = await propose(client, pool, proposal, key=str(number), dispute_window_seconds=DISPUTE_WINDOW)
         ids.append(proposed.workflow_id)
     published = await _until(pool, "active", markets, started)

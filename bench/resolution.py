@@ -31,7 +31,7 @@ from domain.market import CollectRequest, DraftRequest, RehearseRequest
 from domain.status import MarketStatus
 from domain.steps import Role
 from workers import settings as worker_settings
-from workers.clients import steps_owner
+from workers.clients import steps_owners
 
 TRADING = timedelta(hours=1)
 
@@ -58,8 +58,8 @@ async def measure(count: int, seed: int, data_dir: Path) -> dict[str, Any]:
                     {name.lower(): value for name, value in stack.environment.items()}
                 )
                 pool = await resources.enter_async_context(await connect(stack.environment["DATABASE_URL"]))
-                llm = await steps_owner(Role.LLM, settings, pool, resources)
-                sources = await steps_owner(Role.SOURCES, settings, pool, resources)
+                llm, *_ = await steps_owners(Role.LLM, settings, pool, resources)
+                sources, *_ = await steps_owners(Role.SOURCES, settings, pool, resources)
                 assert isinstance(llm, LlmSteps)
                 assert isinstance(sources, SourceSteps)
                 started = time.monotonic()

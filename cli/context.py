@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 import asyncpg
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import (
     Client,
@@ -34,6 +34,7 @@ from domain import errors
 from domain.base import Model
 from domain.ids import market_workflow_id
 from domain.market import Accepted, MarketState
+from prompts.loader import BUNDLED
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Model)
@@ -53,6 +54,7 @@ class CliSettings(BaseSettings):
     solana_rpc_url: str | None = None
     sources_connect_to: str | None = None
     sources_ca_file: Path | None = None
+    prompts_dir: DirectoryPath = BUNDLED
     clotho_identity: Annotated[str, Field(max_length=100)] = ""
 
     @property

@@ -7,7 +7,27 @@ from typing import NoReturn
 
 import typer
 
-from cli import audit, demo, dispute, doctor, market, parked, replay, review, reviewer, stack, worker
+from cli import (
+    ai_version,
+    audit,
+    config,
+    demo,
+    dispute,
+    doctor,
+    experiment,
+    feed,
+    ingest,
+    market,
+    migration,
+    parked,
+    proposal,
+    replay,
+    review,
+    reviewer,
+    stack,
+    template,
+    worker,
+)
 from cli.output import CommandError, Exit, fail
 
 app = typer.Typer(
@@ -22,11 +42,19 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("worker")(worker.worker)
 app.add_typer(market.app, name="market")
+app.add_typer(proposal.app, name="proposal")
 app.add_typer(review.app, name="review")
 app.add_typer(reviewer.app, name="reviewer")
 app.add_typer(dispute.app, name="dispute")
+app.add_typer(feed.app, name="feed")
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(parked.app, name="parked")
 app.add_typer(audit.app, name="audit")
+app.add_typer(config.app, name="config")
+app.add_typer(ai_version.app, name="ai-version")
+app.add_typer(experiment.app, name="experiment")
+app.add_typer(migration.app, name="model-migration")
+app.add_typer(template.app, name="template")
 app.command("replay")(replay.replay)
 
 

@@ -15,12 +15,12 @@ from rich.text import Text
 from cli.context import command, connected
 from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, say, styled, table, write_new
 from cli.parked import unpark
-from cli.proposing import Refused, propose
+from cli.proposing import Proposed, Refused, TooOften, propose, wait
 from db import audit, disputes, evidence, markets
 from domain.bundle import Bundle, BundleError, read_bundle, write_bundle
 from domain.intake import INPUT_LIMIT, parse_proposal
 from domain.market import Category, MarketDraft, MarketState, Note
-from domain.status import MarketStatus
+from domain.status import MarketStatus, ProposalStatus
 from domain.verdict import ConditionResult
 
 app = typer.Typer(help="Prediction markets: propose, watch and steer them.", no_args_is_help=True)
@@ -51,6 +51,9 @@ async def propose_market(
             min=0, max=_LONGEST_WINDOW, help="Seconds of the dispute window, instead of the configured hours."
         ),
     ] = None,
+    seconds: Annotated[
+        float, typer.Option("--wait", min=0, max=300, help="Seconds to wait for the draft; then see `proposal show`.")
+    ] = 30,
     as_json: JsonOption = False,
 ) -> None:
     """Propose a market; the same proposal sent twice is one market.
@@ -73,16 +76,33 @@ async def propose_market(
             raise _refusal(Refused(proposal))
         try:
             proposed = await propose(
-                context.temporal, context.pool, proposal, key=key, dispute_window_seconds=dispute_window
+                context.temporal,
+                context.pool,
+                proposal,
+                key=key,
+                dispute_window_seconds=dispute_window,
+                subject=context.settings.identity,
             )
         except Refused as refused:
             raise _refusal(refused) from None
+        except TooOften as often:
+            raise CommandError(f"Nothing was proposed: {often}", Exit.FAILED) from None
+        answered = await wait(context.pool, proposed, seconds)
+        emit(answered, as_json, lambda: say(_what_became_of(answered)))
 
-        def show() -> None:
-            seen = "was proposed before" if proposed.known else "is being drafted"
-            say(f"Market {proposed.market_id} {seen}. Watch it: clotho market show {proposed.market_id}")
 
-        emit(proposed, as_json, show)
+def _what_became_of(proposed: Proposed) -> str:
+    market_id, before = proposed.market_id, ", as it was proposed before" if proposed.known else ""
+    match proposed.status:
+        case ProposalStatus.MATCHED:
+            return f"Matched{before}: {proposed.reason} See it: clotho market show {proposed.matched}"
+        case ProposalStatus.REJECTED:
+            why = f" {proposed.reason}" if proposed.reason else ""
+            return f"Rejected{before}.{why} See: clotho proposal show {market_id}"
+        case ProposalStatus.PENDING | ProposalStatus.PROCESSING:
+            return f"Market {market_id} is {proposed.status}{before}. Ask again: clotho proposal show {market_id}"
+        case _:
+            return f"Market {market_id} is drafted{before}. Watch it: clotho market show {market_id}"
 
 
 @app.command("list")
@@ -278,7 +298,7 @@ def _print_state(state: MarketState) -> None:
         lines.append(f"outcome {state.outcome}")
     if state.address:
         lines.append(f"on chain at {state.address}")
-    if state.window_ends:
+    if state.window_ends and state.status in {MarketStatus.RESOLVED, MarketStatus.DISPUTED}:
         lines.append(f"open to dispute until {state.window_ends:%Y-%m-%d %H:%M:%S} UTC")
     if state.parked:
         lines.append(f"parked at {state.parked.step}: {state.parked.message}")

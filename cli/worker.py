@@ -25,10 +25,14 @@ def worker(
     # Only this command pays for loading every client library.
     from workers.main import main
     from workers.settings import SettingsError, load
+    from workers.versions import StartError
 
     roles = tuple(dict.fromkeys(role or list(Role)))
     try:
         settings = load(roles, env or env_file())
     except SettingsError as error:
         fail(CommandError(f"{error}.", Exit.USAGE), as_json=False)
-    main(roles, settings)
+    try:
+        main(roles, settings)
+    except StartError as error:
+        fail(CommandError(f"{error}.", Exit.FAILED), as_json=False)

@@ -9,7 +9,7 @@ from domain import errors
 from domain.base import Model
 from domain.canonical import model_sha256
 from domain.ids import Origin
-from domain.market import Category, MarketDraft, Outcome, SourceState, Validation
+from domain.market import Category, MarketDraft, Outcome, Proposal, SourceState, Validation
 from domain.rules import ResolutionRules
 from domain.status import MARKET_MOVES, MarketStatus
 
@@ -45,6 +45,20 @@ class Similar(Model):
     status: MarketStatus
     outcome: Outcome | None
     similarity: float
+
+
+class OpenQuestion(Model):
+    """What an open market asks. Likenesses to the text compared are from 0 to 1, by trigrams."""
+
+    id: UUID
+    question: str
+    question_likeness: float
+    urls: tuple[str, ...]
+    """Of its rules' sources."""
+    expiry: datetime
+    proposed: Proposal | None
+    """What it was proposed as, if it was."""
+    proposed_likeness: float
 
 
 async def get(connection: Connection | Pool, market_id: UUID) -> Market:
@@ -90,6 +104,48 @@ async def similar(connection: Connection | Pool, market_id: UUID, title: str, *,
         limit,
     )
     return [Similar.model_validate(dict(row)) for row in rows]
+
+
+_OPEN = (MarketStatus.DRAFT, MarketStatus.PENDING_REVIEW, MarketStatus.ACTIVE, MarketStatus.RESOLVING)
+"""Statuses of markets without an outcome yet."""
+_MOST_ALIKE = 2_000
+"""Questions of one template can be this many; facts sort them out, and no index can."""
+
+
+async def open_questions(connection: Connection, market_id: UUID, text: str, *, at_least: float) -> list[OpenQuestion]:
+    """The open markets, but one's own, that ask in words like a text's: in their question, or as they were proposed.
+
+    Args:
+        connection: in a transaction, for which the threshold of the trigram index is set.
+        market_id: one's own.
+        text: a question.
+        at_least: the least likeness, from 0 to 1.
+    """
+    await connection.execute("SELECT set_config('pg_trgm.similarity_threshold', $1, true)", str(at_least))
+    rows = await connection.fetch(
+        "WITH alike AS (SELECT markets.id FROM rules JOIN markets USING (rules_sha256)"
+        " WHERE (body ->> 'exact_question') % $2"
+        " UNION SELECT market_id FROM proposals WHERE (proposal ->> 'text') % $2)"
+        " SELECT markets.id, body ->> 'exact_question' AS question,"
+        " similarity(body ->> 'exact_question', $2) AS question_likeness,"
+        " array(SELECT jsonb_path_query(body, '$.criteria.allowed_sources[*].url') #>> '{}') AS urls,"
+        " markets.expiry, proposal AS proposed, coalesce(similarity(proposal ->> 'text', $2), 0) AS proposed_likeness"
+        " FROM alike JOIN markets USING (id) JOIN rules USING (rules_sha256)"
+        " LEFT JOIN proposals ON proposals.market_id = markets.id"
+        " WHERE markets.status = ANY($3) AND markets.id <> $1"
+        " ORDER BY greatest(similarity(body ->> 'exact_question', $2), similarity(proposal ->> 'text', $2)) DESC,"
+        " markets.id LIMIT $4",
+        market_id,
+        text,
+        _OPEN,
+        _MOST_ALIKE,
+    )
+    return [OpenQuestion.model_validate(dict(row)) for row in rows]
+
+
+async def hold_open(connection: Connection) -> None:
+    """Let nobody else open a market until the transaction is over, so that what was compared is all there is."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('open markets', 0))")
 
 
 def new_draft(market_id: UUID, origin: Origin, draft: MarketDraft, ai_version: str) -> Market:

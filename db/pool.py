@@ -24,6 +24,13 @@ def insertion(table: str, fields: Mapping[str, object]) -> str:
     return f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({places})"  # noqa: S608 - table and columns are ours
 
 
+async def connect_one(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    """A connection of its own, for what must stay on one: listening to notifications."""
+    connection = await asyncpg.connect(url, timeout=5)
+    await _prepare(connection)
+    return connection
+
+
 async def connect(url: str, *, max_size: int = 10) -> Pool:
     """A pool on `url`, with the runbooks' limits: 10 connections a worker, idle 30 s, 5 s to connect."""
     return await asyncpg.create_pool(

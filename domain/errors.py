@@ -59,6 +59,13 @@ LLM_BAD_OUTPUT = Kind(
     "LlmBadOutput", True, Acts.OPERATOR, "choose a model that keeps to the schema, then `clotho parked retry`"
 )
 
+LLM_BUDGET_SPENT = Kind(
+    "LlmBudgetSpent", False, Acts.OPERATOR, "wait, or `clotho config set llm_daily_budget_usd`, then `clotho parked retry`"
+)
+AI_VERSION_UNUSABLE = Kind(
+    "AiVersionUnusable", False, Acts.OPERATOR, "restore that version's prompt files, then `clotho parked retry`"
+)
+
 SOURCE_UNREACHABLE = Kind(
     "SourceUnreachable", True, Acts.OPERATOR, "wait for the source to answer, then `clotho parked retry`"
 )
@@ -86,6 +93,7 @@ CATALOGUE: dict[str, Kind] = {
     for kind in (
         BAD_INPUT, UNKNOWN_MARKET, UNKNOWN_DISPUTE, ILLEGAL_MOVE, DATABASE_UNAVAILABLE,
         LLM_RATE_LIMITED, LLM_UNAVAILABLE, LLM_TIMEOUT, LLM_REFUSED, LLM_UNAUTHORIZED, LLM_BAD_OUTPUT,
+        LLM_BUDGET_SPENT, AI_VERSION_UNUSABLE,
         SOURCE_UNREACHABLE, SOURCE_REFUSED,
         CHAIN_UNREACHABLE, CHAIN_EXPIRED, CHAIN_CONFLICT, CHAIN_REJECTED, CHAIN_UNFUNDED,
         REFUSED, ABORTED,

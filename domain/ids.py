@@ -12,6 +12,7 @@ Origin = Literal["news", "proposal", "manual"]
 _MARKET_PREFIX = "market-"
 _REVIEW_PREFIX = "review-"
 _DISPUTE_PREFIX = "dispute-"
+_INTAKE_PREFIX = "intake-"
 
 
 def market_id(origin: Origin, key: str) -> UUID:
@@ -58,6 +59,11 @@ def review_of_workflow(workflow_id: str) -> tuple[str, str]:
     return kind, subject
 
 
+def intake_workflow_id(feed: str, time: str = "") -> str:
+    """`intake-<feed>-<time>`, the workflow id of an intake; without time the one to which a schedule adds its own."""
+    return f"{_INTAKE_PREFIX}{feed}-{time}".rstrip("-")
+
+
 def dispute_id(market: UUID, disputant: str, reason: str, evidence_urls: tuple[str, ...]) -> UUID:
     """The id of a dispute: the same words by the same address about the same market are one dispute."""
     return uuid5(market, "\n".join((disputant, reason, *evidence_urls)))
@@ -66,3 +72,8 @@ def dispute_id(market: UUID, disputant: str, reason: str, evidence_urls: tuple[s
 def dispute_workflow_id(dispute: UUID) -> str:
     """`dispute-<uuid>`, the workflow id of a dispute's review."""
     return f"{_DISPUTE_PREFIX}{dispute}"
+
+
+def migration_workflow_id(migration: str) -> str:
+    """`migrate-model-<id>`, the workflow id of a model migration."""
+    return f"migrate-model-{migration}"

@@ -1,13 +1,13 @@
 """What is refused at the door, before anything is written: the deterministic half of the safety filter."""
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
+from domain.injection import instructs
 from domain.market import Issue, Proposal
 from domain.source_urls import check_url
 
@@ -21,20 +21,23 @@ _KEY = re.compile(r"[ -~]{1,200}")
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Controls, of which PostgreSQL cannot store NUL, and the overrides that turn text around for its reader."""
 
-_INJECTION = tuple(
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        r"\b(ignore|disregard|forget|override)\b.{0,40}\b(previous|prior|above|all|earlier|your|these)\b.{0,40}"
-        r"\b(instruction|prompt|rule|direction|message)s?\b",
-        r"\b(system|developer)\s*(prompt|message)\b",
-        r"\byou are (now|no longer)\b",
-        r"\b(act|behave|respond|reply|answer) as (if|an?|the)\b.{0,40}\b(model|assistant|ai|admin|system|developer)\b",
-        r"<\|?(im_start|im_end|system|endoftext)\|?>",
-        r"\[/?(inst|system)\]",
-        r"\b(jailbreak|do anything now)\b",
-        r"\b(always|must|should) (resolve|answer|output|return|respond|reply)\b.{0,20}\b(yes|no|met)\b",
-    )
-)
+_FORBIDDEN = {
+    "a killing or an attack": (
+        r"\b(?:assassinat\w+|murder of|be (?:killed|murdered|shot dead|poisoned|beheaded|lynched)"
+        r"|get (?:killed|shot)|commit suicide|kill (?:him|her|them|it)self|terror(?:ist)? attack|mass shooting"
+        r"|school shooting|bombing of)\b"
+    ),
+    "a crime": (
+        r"\b(?:child porn\w*|sexual(?:ly)? (?:abuse|assault)\w* of (?:a )?(?:child|minor)"
+        r"|buy (?:cocaine|heroin|fentanyl)|hire a hitman|ransomware attack on|dox+(?:ed|ing)?|swat(?:ted|ting) of)\b"
+    ),
+    "the harassment of a person": (
+        r"\b(?:harass\w*|stalk(?:ed|ing)?|bull(?:y|ied)|humiliat\w+|blackmail\w*|revenge porn|nude photos? of"
+        r"|home address of)\b"
+    ),
+}
+_FORBIDDEN_QUESTIONS = {what: re.compile(words, re.IGNORECASE) for what, words in _FORBIDDEN.items()}
+"""What no market is made on and a pattern can tell; the prompt safety_check tells the rest."""
 
 
 def parse_proposal(fields: Mapping[str, Any]) -> Proposal | list[Issue]:
@@ -53,16 +56,22 @@ def parse_proposal(fields: Mapping[str, Any]) -> Proposal | list[Issue]:
 
 
 def check_proposal(proposal: Proposal, now: datetime) -> list[Issue]:
-    """Faults of a well-formed proposal: an expiry out of reach, refused sources, text that hides or gives orders."""
+    """Faults of a well-formed proposal: an expiry out of reach, refused sources, text that hides or gives orders.
+
+    What is forbidden is told of the question alone: a background may speak of deaths and crimes.
+    """
     issues = []
     for name, text in _texts(proposal):
         if _UNREADABLE.search(text):
             message = "holds a control character, so it would not read the same for everyone"
             issues.append(Issue(code="unreadable", field=name, message=message))
     for name in ("text", "background", "criteria"):
-        if any(pattern.search(_unspaced(getattr(proposal, name))) for pattern in _INJECTION):
+        if instructs(getattr(proposal, name)):
             message = "reads as an instruction to the model; ask the question alone"
             issues.append(Issue(code="prompt_injection", field=name, message=message))
+    if (what := forbidden(proposal.text)) is not None:
+        message = f"asks about {what}, on which no market is made; ask about something else"
+        issues.append(Issue(code="forbidden", field="text", message=message))
     expiry = proposal.draft.rules.expiry if proposal.draft else proposal.expiry
     if expiry is not None and expiry <= now:
         field = "draft.rules.expiry" if proposal.draft else "expiry"
@@ -76,6 +85,11 @@ def check_proposal(proposal: Proposal, now: datetime) -> list[Issue]:
                 field = f"draft.rules.criteria.allowed_sources.{place}.url"
                 issues.append(Issue(code="source_refused", field=field, message=why[:300]))
     return issues
+
+
+def forbidden(question: str) -> str | None:
+    """What a question is a bet on that no market is made on, or None."""
+    return next((what for what, words in _FORBIDDEN_QUESTIONS.items() if words.search(question)), None)
 
 
 def check_key(key: str) -> list[Issue]:
@@ -92,9 +106,3 @@ def _texts(proposal: Proposal) -> Iterator[tuple[str, str]]:
     if proposal.draft is not None:
         yield "draft.title", proposal.draft.title
         yield "draft.description", proposal.draft.description
-
-
-def _unspaced(text: str) -> str:
-    """In plain letters, without the invisible characters and stretched white space that hide words from a filter."""
-    plain = unicodedata.normalize("NFKC", text)
-    return " ".join(re.sub(r"[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]", "", plain).split())

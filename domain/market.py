@@ -100,10 +100,12 @@ class Draft(Model):
 
 
 class DraftResult(Model):
-    """A draft, or why there is none (the text is not a question that a market can be made of)."""
+    """A draft, or why there is none: no market can be made of the text, or an open market asks the same."""
 
     draft: Draft | None = None
     refusal: str = ""
+    matched: UUID | None = None
+    """The open market that asks the same."""
 
 
 class Issue(Model):

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from temporalio.common import RetryPolicy
 
-from domain import dispute, market, review
+from domain import dispute, market, migration, news, review
 from domain.base import Model
 
 I = TypeVar("I", bound=Model)  # noqa: E741
@@ -54,10 +54,14 @@ LOOKUP = Timing(timedelta(seconds=2), _WHILE_SOMEBODY_WAITS)
 BOOKKEEPING = Timing(timedelta(seconds=10), _THEN_A_PERSON)
 # Three judgements of 30 s each at the model's own time-out, and one repair attempt.
 LLM_CALL = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+# Some hundred inputs of each prompt type, by two models, a few at once; answered ones are cached for a next attempt.
+LLM_COMPARISON = Timing(timedelta(hours=2), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
 # All sources at once, each 10 s at most, with HEAD before GET.
 FETCH = Timing(timedelta(seconds=60), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
 # A blockhash lives for 150 blocks, about 60 to 90 s; the last look and one new transaction come on top.
 CHAIN_SEND = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+# Every feed, some at a time, each 10 s at most.
+POLL = Timing(timedelta(minutes=10), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
 
 START_AGAIN = timedelta(seconds=5)
 """Until a child workflow is started again that somebody ended from outside."""
@@ -76,7 +80,7 @@ class Step(Generic[I, O]):
     when_skipped: O | None = None
     """What a parked step gives when an operator skips it; None: it cannot be skipped."""
     parks: bool = True
-    """Whether retries used up park it; otherwise it fails, and who asked for it is told."""
+    """Whether retries used up park it; otherwise it fails: who asked for it is told, or a schedule does it again."""
 
 
 DRAFT_MARKET = Step(
@@ -155,11 +159,36 @@ OVERTURN_OUTCOME = Step(
     Role.CHAIN, dispute.CloseRequest, dispute.DisputeEnd, CHAIN_SEND,
 )  # fmt: skip
 
+COMPARE_MODELS = Step(
+    "compare_models", "has the old and the new model answer the stored inputs and keeps the report",
+    Role.LLM, migration.MigrationRequest, migration.Compared, LLM_COMPARISON,
+)  # fmt: skip
+END_MIGRATION = Step(
+    "end_migration", "switches ai_version and llm_model together, or records that a person would not",
+    Role.ORCHESTRATOR, migration.EndRequest, migration.MigrationEnd, BOOKKEEPING,
+)  # fmt: skip
+
+# What a schedule does again by itself does not park: a parked intake would hold up the next.
+POLL_FEEDS = Step(
+    "poll_feeds", "reads news feeds, stores each item once and decides by rules which are worth a market",
+    Role.SOURCES, news.PollRequest, news.Polled, POLL, parks=False,
+)  # fmt: skip
+EXTRACT_NEWS = Step(
+    "extract_news", "asks the model about news items on which the rules are silent",
+    Role.LLM, news.ExtractRequest, news.Extracted, LLM_CALL, parks=False,
+)  # fmt: skip
+HAND_OVER_CANDIDATES = Step(
+    "hand_over_candidates", "records which markets were started and gives the next ones to start",
+    Role.ORCHESTRATOR, news.HandOverRequest, news.HandedOver, BOOKKEEPING, parks=False,
+)  # fmt: skip
+
 CATALOGUE: tuple[Step, ...] = (  # type: ignore[type-arg]
     DRAFT_MARKET, REHEARSE_RULES, VALIDATE_MARKET, RECORD_DECISION, PUBLISH_MARKET,
     COLLECT_EVIDENCE, JUDGE_CONDITIONS, RESOLVE_BY_HAND, SETTLE_MARKET, CANCEL_MARKET, FINALIZE_MARKET,
     RECORD_REVIEW, LOOK_UP_REVIEWER,
     ADMIT_DISPUTE, RECHECK_SOURCES, REVIEW_DISPUTE, CLOSE_DISPUTE, OVERTURN_OUTCOME,
+    POLL_FEEDS, EXTRACT_NEWS, HAND_OVER_CANDIDATES,
+    COMPARE_MODELS, END_MIGRATION,
 )  # fmt: skip
 """All steps, by story, in the order in which each meets them."""
 

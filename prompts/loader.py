@@ -25,6 +25,7 @@ from pydantic import Field, StringConstraints, ValidationError
 from domain import answers
 from domain.base import Model
 from domain.canonical import sha256_hex
+from domain.text import clean
 
 ChatMessage: TypeAlias = ChatCompletionSystemMessageParam | ChatCompletionUserMessageParam
 """A message as the OpenAI API takes it: role and content."""
@@ -38,7 +39,9 @@ AnswerModel: TypeAlias = type[Model]
 _ANSWER_MODELS: dict[str, AnswerModel] = {
     name: model for name, model in vars(answers).items() if isinstance(model, type) and issubclass(model, Model)
 }
-_FOLDER = Path(__file__).parent
+BUNDLED = Path(__file__).parent
+"""The folder with the prompts that come with the code."""
+
 _ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
 
 
@@ -97,17 +100,24 @@ class Prompt:
                 raise PromptError(
                     f"variable {name!r} of prompt {self.type} {self.version} is not JSON ({error}): pass a JSON text"
                 ) from error
-        return json.dumps(content, ensure_ascii=False).translate(_ESCAPES)
+        # Half surrogates cannot be sent.
+        return clean(json.dumps(content, ensure_ascii=False)).translate(_ESCAPES)
+
+
+def hashes(folder: Path = BUNDLED) -> dict[str, str]:
+    """SHA-256 of every prompt file of a folder, by `<type>/<version>`."""
+    files = sorted(folder.glob("*/*.md"))
+    return {f"{file.parent.name}/{file.stem}": sha256_hex(file.read_bytes()) for file in files}
 
 
 @functools.cache
-def load(type: str, version: str = "v1") -> Prompt:
-    """The prompt of that type and version.
+def load(type: str, version: str = "v1", folder: Path = BUNDLED) -> Prompt:
+    """The prompt of that type and version, read once in the life of a process.
 
     Raises:
         PromptError: there is no such prompt, or its file's front matter is wrong.
     """
-    files = {(file.parent.name, file.stem): file for file in _FOLDER.glob("*/*.md")}
+    files = {(file.parent.name, file.stem): file for file in folder.glob("*/*.md")}
     if (type, version) not in files:
         known = ", ".join(" ".join(key) for key in sorted(files))
         raise PromptError(f"there is no prompt {type!r} in version {version!r}: known are {known}")

@@ -120,7 +120,7 @@ class EmbeddedStack:
     async def start_worker(self, *roles: str, environment: dict[str, str] | None = None) -> WorkerProcess:
         """Start a worker of `roles` (none: all), with `environment` over the stack's; returns when it is ready."""
         (port,) = free_ports(1)
-        log = self.folder / "logs" / f"worker-{len(self._workers)}.log"
+        log = self.folder / "logs" / f"worker-{port}.log"
         with log.open("w") as output:
             process = await asyncio.create_subprocess_exec(
                 # As the supervisor starts its parts: the worker ends with the tests, however these end.

@@ -10,9 +10,13 @@ from temporalio.runtime import Runtime
 
 from activities import transactions
 from activities.chain import ChainSteps
+from activities.configuration import Configuration
+from activities.feeds import FeedSteps
 from activities.fetch import Fetcher
 from activities.llm import LlmSteps
 from activities.llm_client import LlmClient
+from activities.migration import ModelComparison, ModelSwitch
+from activities.news import IntakeSteps, NewsSteps
 from activities.sources import SourceSteps
 from activities.store import StoreSteps
 from activities.token2022 import Token2022Chain, wallet
@@ -28,21 +32,30 @@ async def connect_temporal(address: str, namespace: str, *, runtime: Runtime | N
     return await Client.connect(address, namespace=namespace, data_converter=pydantic_data_converter, runtime=runtime)
 
 
-async def steps_owner(role: Role, settings: WorkerSettings, pool: Pool, resources: AsyncExitStack) -> object:
-    """The object that implements a role's steps; what it opens is closed by `resources`."""
+async def steps_owners(
+    role: Role,
+    settings: WorkerSettings,
+    pool: Pool,
+    resources: AsyncExitStack,
+    configuration: Configuration | None = None,
+) -> tuple[object, ...]:
+    """The objects that implement a role's steps; what they open is closed by `resources`."""
     match role:
         case Role.ORCHESTRATOR:
-            return StoreSteps(pool)
+            return StoreSteps(pool), IntakeSteps(pool), ModelSwitch(pool)
         case Role.SOURCES:
             fetcher = Fetcher(connect_to=settings.sources_connect_to, ca_file=settings.sources_ca_file)
-            return SourceSteps(pool, await resources.enter_async_context(fetcher))
+            await resources.enter_async_context(fetcher)
+            return SourceSteps(pool, fetcher), FeedSteps(pool, fetcher)
         case Role.LLM:
             client = openai.AsyncOpenAI(
                 api_key=_needed(settings.openai_api_key).get_secret_value(),
                 base_url=settings.openai_base_url,
                 max_retries=0,
             )
-            return LlmSteps(pool, LlmClient(await resources.enter_async_context(client), pool))
+            await resources.enter_async_context(client)
+            llm = LlmClient(client, pool, configuration, settings.prompts_dir)
+            return LlmSteps(pool, llm), NewsSteps(pool, llm), ModelComparison(pool, llm)
         case Role.CHAIN:
             rpc = await resources.enter_async_context(transactions.connect(_needed(settings.solana_rpc_url)))
             chain = Token2022Chain(
@@ -51,7 +64,7 @@ async def steps_owner(role: Role, settings: WorkerSettings, pool: Pool, resource
                 publisher=wallet(_needed(settings.publisher_wallet_secret), "PUBLISHER_WALLET_SECRET"),
                 resolver=wallet(_needed(settings.resolver_wallet_secret), "RESOLVER_WALLET_SECRET"),
             )
-            return ChainSteps(pool, chain, settings.market_uri_base)
+            return (ChainSteps(pool, chain, settings.market_uri_base),)
 
 
 def _needed(value: V | None) -> V:

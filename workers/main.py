@@ -10,13 +10,17 @@ from datetime import timedelta
 import uvloop
 from temporalio.worker import Worker
 
+from activities.configuration import LiveConfiguration
 from db.pool import connect
+from domain.config import ConfigError
 from domain.steps import Role
-from workers.clients import connect_temporal, steps_owner
+from workers.clients import connect_temporal, steps_owners
 from workers.health import Check, serving
 from workers.registry import WORKFLOWS, activities_of, workflow_runner
+from workers.retries import RetryLimit
 from workers.settings import SettingsError, WorkerSettings, load
 from workers.telemetry import StepLog, configure_logging, free_port, temporal_runtime
+from workers.versions import StartError, check_versions
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """How long running steps may finish after SIGTERM; then they are cancelled and tried again elsewhere."""
@@ -25,25 +29,35 @@ log = logging.getLogger(__name__)
 
 
 async def work(roles: tuple[Role, ...], settings: WorkerSettings, stop: asyncio.Event) -> None:
-    """Run workers of `roles` until `stop` is set, then end gracefully."""
+    """Run workers of `roles` until `stop` is set, then end gracefully.
+
+    Raises:
+        StartError: an ai_version that is needed cannot be served, or the configuration is bad.
+    """
     metrics_port = free_port()
     async with AsyncExitStack() as resources:
         client = await connect_temporal(
             settings.temporal_address, settings.temporal_namespace, runtime=temporal_runtime(metrics_port)
         )
-        pool = await resources.enter_async_context(await connect(settings.database_url.get_secret_value()))
-        await pool.fetchval("SELECT 1")
+        database = settings.database_url.get_secret_value()
+        pool = await resources.enter_async_context(await connect(database))
+        if Role.LLM in roles:
+            await check_versions(pool, settings.prompts_dir)
+        try:
+            configuration = await resources.enter_async_context(LiveConfiguration(database))
+        except ConfigError as error:
+            raise StartError(f"the configuration is bad: {error}") from None
         workers = []
         for role in roles:
-            owner = await steps_owner(role, settings, pool, resources)
+            owners = await steps_owners(role, settings, pool, resources, configuration)
             workers.append(
                 Worker(
                     client,
                     task_queue=role.value,
                     workflows=WORKFLOWS[role],
-                    activities=activities_of(role, [owner]),
+                    activities=activities_of(role, owners),
                     workflow_runner=workflow_runner(),
-                    interceptors=[StepLog()],
+                    interceptors=[StepLog(), RetryLimit(configuration)],
                     graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
                 )
             )
@@ -78,5 +92,5 @@ def main(roles: tuple[Role, ...], settings: WorkerSettings) -> None:
 if __name__ == "__main__":
     try:
         main(tuple(Role), load(tuple(Role)))
-    except SettingsError as error:
+    except (SettingsError, StartError) as error:
         sys.exit(f"{error}.")

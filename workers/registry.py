@@ -13,9 +13,11 @@ from domain.steps import Role, steps_of
 from workflows.dispute_review import DisputeReview
 from workflows.human_review import HumanReview
 from workflows.market_lifecycle import MarketLifecycle
+from workflows.model_migration import MigrateModel
+from workflows.news_intake import NewsIntake
 
 WORKFLOWS: dict[Role, tuple[type, ...]] = {
-    Role.ORCHESTRATOR: (MarketLifecycle, HumanReview, DisputeReview),
+    Role.ORCHESTRATOR: (MarketLifecycle, HumanReview, DisputeReview, MigrateModel, NewsIntake),
     Role.SOURCES: (),
     Role.LLM: (),
     Role.CHAIN: (),

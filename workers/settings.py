@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError
+from pydantic import DirectoryPath, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.steps import Role
+from prompts.loader import BUNDLED
 
 HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s:/]+:\d{1,5}$")]
 
@@ -18,13 +19,14 @@ class SettingsError(ValueError):
 class WorkerSettings(BaseSettings):
     """Names as the runbooks have them; `.env.example` explains each. Only roles that run need theirs."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: SecretStr
     temporal_address: HostPort = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     openai_api_key: SecretStr | None = None
     openai_base_url: str = "https://api.openai.com/v1"
+    prompts_dir: DirectoryPath = BUNDLED
     solana_rpc_url: str | None = None
     publisher_wallet_secret: SecretStr | None = None
     resolver_wallet_secret: SecretStr | None = None

@@ -89,20 +89,24 @@ class HumanReview(Story):
         """Wait until the review is over, at the longest until `due`; whether it is."""
         while not self._over:
             if self._takes_effect is not None:
-                await self._wait(lambda: self._decision is None or self._withdrawn, self._takes_effect)
+                await self._wait(
+                    lambda: self._decision is None or self._withdrawn, self._takes_effect, "the decision takes effect"
+                )
                 self._final = self._decision is not None
-            elif not await self._wait(lambda: self._decision is not None or self._withdrawn, due):
+            elif not await self._wait(
+                lambda: self._decision is not None or self._withdrawn, due, "half time, or the deadline"
+            ):
                 return False
             self.show()
         return True
 
-    async def _wait(self, condition: Callable[[], bool], until: datetime | None) -> bool:
-        """Wait for the condition, at the longest until a moment; whether it holds."""
+    async def _wait(self, condition: Callable[[], bool], until: datetime | None, what: str) -> bool:
+        """Wait for the condition, at the longest until a moment, which is `what`; whether it holds."""
         remaining = None if until is None else until - workflow.now()
         if remaining is not None and remaining <= timedelta(0):
             return condition()
         try:
-            await workflow.wait_condition(condition, timeout=remaining)
+            await workflow.wait_condition(condition, timeout=remaining, timeout_summary=what)
         except TimeoutError:
             return False
         return True

@@ -123,7 +123,10 @@ class MarketLifecycle(ReviewInPlace):
         result = await self.run_step(steps.DRAFT_MARKET, DraftRequest(market_id=self._id))
         self._draft, self._reason = result.draft, result.refusal
         if self._draft is None:
-            self._become(MarketStatus.REJECTED, "Rejected: no market can be made of the text")
+            matched = f"Matched: the open market {result.matched} asks the same"
+            self._become(
+                MarketStatus.REJECTED, matched if result.matched else "Rejected: no market can be made of the text"
+            )
         return self._draft is not None
 
     async def _pass_validation(self) -> bool:

@@ -568,3 +568,28 @@ async def test_reachable_says_what_is_wrong(public: Server, fetcher: Fetcher) ->
     assert "image/png" in await refused(fetcher.reachable(URL))
     public.answer = http(b"", "301 Moved", Location="https://elsewhere.example.net/")
     assert "elsewhere.example.net" in await refused(fetcher.reachable(URL))
+
+
+async def test_a_feed_is_asked_for_what_is_new(public: Server, fetcher: Fetcher) -> None:
+    public.answer = http(b"<rss/>", content_type="text/xml", ETag='"1"', Last_Modified="Mon, 01 Jun 2026 10:00:00 GMT")
+    first = await fetcher.get_feed(URL, None, None)
+    assert first is not None
+    assert first.body == b"<rss/>"
+    public.answer = http(b"", "304 Not Modified", None)
+    assert await fetcher.get_feed(URL, first.etag, first.last_modified) is None
+    assert 'If-None-Match: "1"\r\nIf-Modified-Since: Mon, 01 Jun 2026 10:00:00 GMT\r\n' in public.requests[-1]
+    await refused(fetcher.get_feed(URL, None, None))  # nobody asked whether it has changed
+
+
+@pytest.mark.parametrize("target", ["http://data.example.org/", "https://10.0.0.1/", "https://inside.example.org/"])
+async def test_a_feed_leads_nowhere_that_it_could_not_be_itself(
+    public: Server, fetcher: Fetcher, internet: Internet, target: str
+) -> None:
+    internet.names["inside.example.org"] = [["10.0.0.1"]]
+    public.answer = http(b"", "302 Found", None, Location=target)
+    await refused(fetcher.get_feed(URL, None, None))
+    assert {address for address, _ in internet.connected} == {PUBLIC}
+    public.answer = http(b"", "302 Found", None, Location="/again")
+    public.requests.clear()
+    assert "more than 5 redirects" in await refused(fetcher.get_feed(URL, None, None))
+    assert len(public.requests) == 6

@@ -1,7 +1,10 @@
 """What the model's steps make of a provider's bad days, and that no answer is paid for twice."""
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,34 +15,66 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.llm import LlmSteps
 from activities.llm_client import LlmClient
-from db import proposals
+from db import ai_config, proposals
 from domain import ai, errors
-from domain.market import DraftRequest, DraftResult, Proposal, Rehearsal, ValidateRequest, Validation
+from domain.answers import MarketGenerationAnswer
+from domain.market import DraftRequest, DraftResult, MarketDraft, Proposal, Rehearsal, ValidateRequest, Validation
 from tests.drafts import draft
 from tests.operator import Operator
 from tests.support import free_ports
 
 QUESTION = "Will the effective federal funds rate have increased by 2027-03-31 as compared to its value on 2027-01-15?"
+_NUMBERS = itertools.count()
 SOURCE = "Resolves to the value found at https://fred.stlouisfed.org/series/DFF once the data is published."
 
 
+VERSION = "ai_v1.0.0_gpt35_20240601"
+
+
 @pytest.fixture
-async def steps(operator: Operator) -> AsyncIterator[LlmSteps]:
-    async with openai.AsyncOpenAI(
-        api_key="for tests", base_url=operator.stack.environment["OPENAI_BASE_URL"], max_retries=0
-    ) as client:
-        yield LlmSteps(operator.pool, LlmClient(client, operator.pool))
+async def llm(operator: Operator) -> AsyncIterator[LlmClient]:
+    async with client_of(operator.stack.environment["OPENAI_BASE_URL"]) as client:
+        yield LlmClient(client, operator.pool)
     await operator.clear_llm_faults()
 
 
 @pytest.fixture
-async def market_id(operator: Operator) -> UUID:
-    """A market that is only proposed."""
-    return await new_market(operator)
+def steps(operator: Operator, llm: LlmClient) -> LlmSteps:
+    return LlmSteps(operator.pool, llm)
+
+
+@pytest.fixture
+def asked() -> dict[str, str]:
+    return new_question()
+
+
+def client_of(url: str) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(api_key="for tests", base_url=url, max_retries=0)
+
+
+def new_question() -> dict[str, str]:
+    """A question like no other, so that no earlier answer fits."""
+    unlike = f"Asked under {uuid4().hex}."
+    return {
+        "question": QUESTION, "background": unlike, "criteria": SOURCE, "category": "", "expiry": "",
+        "today": "2026-07-01",
+    }  # fmt: skip
+
+
+async def answered(llm: LlmClient, asked: dict[str, str]) -> MarketDraft:
+    answer = await llm.ask(VERSION, "market_generation", MarketGenerationAnswer, asked)
+    assert answer.draft is not None, answer.refusal
+    return answer.draft
+
+
+async def fails(llm: LlmClient, asked: dict[str, str]) -> ApplicationError:
+    with pytest.raises(ApplicationError) as caught:
+        await llm.ask(VERSION, "market_generation", MarketGenerationAnswer, asked)
+    return caught.value
 
 
 async def new_market(operator: Operator) -> UUID:
-    """Propose a question like no other, so that no earlier answer fits."""
+    """Propose a question like no other."""
     id, key = uuid4(), uuid4().hex
     asked = Proposal(text=QUESTION, background=f"Asked under {key}.", criteria=SOURCE, proposer="test")
     await proposals.insert(operator.pool, id, key, asked)
@@ -49,12 +84,6 @@ async def new_market(operator: Operator) -> UUID:
 async def drafted(steps: LlmSteps, market_id: UUID) -> DraftResult:
     result: DraftResult = await ActivityEnvironment().run(steps.draft_market, DraftRequest(market_id=market_id))
     return result
-
-
-async def fails(steps: LlmSteps, market_id: UUID) -> ApplicationError:
-    with pytest.raises(ApplicationError) as caught:
-        await drafted(steps, market_id)
-    return caught.value
 
 
 async def calls(operator: Operator) -> list[Any]:
@@ -80,63 +109,152 @@ async def calls(operator: Operator) -> list[Any]:
     ],
     ids=lambda value: "-".join(str(part) for part in value.values()) if isinstance(value, dict) else value.type,
 )
-async def test_each_fault_has_its_name_and_costs_nothing_later(
-    operator: Operator, steps: LlmSteps, market_id: UUID, fault: dict[str, Any], kind: errors.Kind
+async def test_each_fault_has_its_name_and_what_was_paid_is_recorded(
+    operator: Operator, llm: LlmClient, asked: dict[str, str], fault: dict[str, Any], kind: errors.Kind
 ) -> None:
     before = len(await calls(operator))
     await operator.llm_fault(**fault)
-    error = await fails(steps, market_id)
+    error = await fails(llm, asked)
     assert (error.type, error.non_retryable) == (kind.type, not kind.retryable)
     assert kind.next in error.message
     assert len(error.message) < 1_000
     assert await operator.llm_faults_left() == 0
-    assert len(await calls(operator)) == before
-    # The next attempt asks again, and succeeds.
-    assert (await drafted(steps, market_id)).draft is not None
-    assert len(await calls(operator)) == before + 1
+    useless = (await calls(operator))[before:]
+    # The first answer and its repair; what the provider refused to do costs nothing.
+    assert len(useless) == (2 if kind is errors.LLM_BAD_OUTPUT else 0)
+    assert all(call["answer"] is None and call["fault"] and call["cost_usd"] > 0 for call in useless)
+    # The next attempt asks once more, and from then on nothing is paid.
+    await answered(llm, asked)
+    assert len(await calls(operator)) == before + len(useless) + 1
 
 
-async def test_the_provider_says_when_to_come_back(operator: Operator, steps: LlmSteps, market_id: UUID) -> None:
+async def test_the_provider_says_when_to_come_back(operator: Operator, llm: LlmClient, asked: dict[str, str]) -> None:
     await operator.llm_fault("status", status=429, retry_after=7)
-    assert (await fails(steps, market_id)).next_retry_delay == timedelta(seconds=7)
+    assert (await fails(llm, asked)).next_retry_delay == timedelta(seconds=7)
     await operator.llm_fault("status", status=429)
-    assert (await fails(steps, market_id)).next_retry_delay is None
+    assert (await fails(llm, asked)).next_retry_delay is None
 
 
-async def test_an_answer_that_comes_too_late(
-    operator: Operator, steps: LlmSteps, market_id: UUID, monkeypatch: pytest.MonkeyPatch
+async def test_an_answer_that_comes_too_late_may_have_been_paid_for(
+    operator: Operator, llm: LlmClient, asked: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient = ai.MODELS["gpt35"].model_copy(update={"timeout": 0.3})
     monkeypatch.setitem(ai.MODELS, "gpt35", impatient)
+    before = len(await calls(operator))
     await operator.llm_fault("delay", seconds=5)
-    error = await fails(steps, market_id)
+    error = await fails(llm, asked)
     assert (error.type, error.non_retryable) == (errors.LLM_TIMEOUT.type, False)
+    (lost,) = (await calls(operator))[before:]
+    assert (lost["answer"], lost["estimated"], lost["output_tokens"]) == (None, True, 2_000)
+    assert lost["cost_usd"] > 0
 
 
-async def test_a_provider_that_is_not_there(operator: Operator, market_id: UUID) -> None:
+async def test_a_reply_of_five_megabytes_is_recorded_as_paid(
+    operator: Operator, llm: LlmClient, asked: dict[str, str]
+) -> None:
+    before = len(await calls(operator))
+    await operator.llm_fault("huge_answer", count=2)
+    assert "cut off at 1,000,000 bytes" in (await fails(llm, asked)).message
+    useless = (await calls(operator))[before:]
+    assert [(call["estimated"], call["output_tokens"]) for call in useless] == [(True, 2_000)] * 2
+
+
+async def test_a_reply_without_end_is_cut_off(operator: Operator, asked: dict[str, str]) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" " * 65_536)
+                await writer.drain()
+
+    async with await asyncio.start_server(endless, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with asyncio.timeout(10), client_of(f"http://127.0.0.1:{port}/v1") as client:
+            error = await fails(LlmClient(client, operator.pool), asked)
+    assert error.type == errors.LLM_BAD_OUTPUT.type
+
+
+async def test_an_answer_with_what_postgres_cannot_hold_is_cleaned(
+    operator: Operator, llm: LlmClient, asked: dict[str, str]
+) -> None:
+    await operator.llm_fault("nul_character")
+    draft = await answered(llm, asked)
+    assert draft.title.startswith("\ufffd")
+    assert (await calls(operator))[-1]["answer"]["draft"]["title"] == draft.title
+
+
+async def test_a_provider_that_tells_no_usage_is_estimated(
+    operator: Operator, llm: LlmClient, asked: dict[str, str]
+) -> None:
+    await answered(llm, asked)
+    told = (await calls(operator))[-1]
+    await operator.llm_fault("no_usage")
+    await answered(llm, new_question())
+    guessed = (await calls(operator))[-1]
+    assert (told["estimated"], guessed["estimated"]) == (False, True)
+    assert abs(guessed["input_tokens"] - told["input_tokens"]) < 10
+    assert guessed["output_tokens"] >= told["output_tokens"]
+
+
+async def test_of_two_attempts_at_once_both_payments_are_recorded_and_one_answer_counts(
+    operator: Operator, llm: LlmClient, asked: dict[str, str]
+) -> None:
+    before = len(await calls(operator))
+    await operator.llm_fault("delay", seconds=0.3, count=2)
+    one, other = await asyncio.gather(answered(llm, asked), answered(llm, asked))
+    assert one == other
+    first, second = (await calls(operator))[before:]
+    assert (first["fault"], second["fault"]) == (None, "another attempt was answered first")
+    assert second["cost_usd"] == first["cost_usd"] > 0
+
+
+async def test_beyond_the_daily_budget_nothing_is_asked(
+    operator: Operator, llm: LlmClient, asked: dict[str, str]
+) -> None:
+    await ai_config.put(operator.pool, "llm_daily_budget_usd", 0.000001, "tests", "to spend it")
+    try:
+        await operator.llm_fault("status", status=500)
+        await operator.pool.execute("UPDATE llm_calls SET cost_usd = 0.01 WHERE id = (SELECT max(id) FROM llm_calls)")
+        error = await fails(llm, asked)
+        assert (error.type, error.non_retryable) == (errors.LLM_BUDGET_SPENT.type, True)
+        tomorrow = (datetime.now(UTC) + timedelta(days=1)).date()
+        assert f"{tomorrow} 00:00 UTC" in error.message
+        assert await operator.llm_faults_left() == 1, "the model was asked"
+    finally:
+        await ai_config.put(operator.pool, "llm_daily_budget_usd", None, "tests", "no limit again")
+    await operator.clear_llm_faults()
+    await answered(llm, asked)
+
+
+async def test_a_provider_that_is_not_there(operator: Operator, asked: dict[str, str]) -> None:
     (nobody,) = free_ports(1)
-    async with openai.AsyncOpenAI(api_key="x", base_url=f"http://127.0.0.1:{nobody}/v1", max_retries=0) as client:
-        error = await fails(LlmSteps(operator.pool, LlmClient(client, operator.pool)), market_id)
+    before = len(await calls(operator))
+    async with client_of(f"http://127.0.0.1:{nobody}/v1") as client:
+        error = await fails(LlmClient(client, operator.pool), asked)
     assert (error.type, error.non_retryable) == (errors.LLM_UNAVAILABLE.type, False)
+    assert len(await calls(operator)) == before
 
 
 @pytest.mark.parametrize("kind", ["wrong_schema", "truncated_json", "empty_answer"])
 async def test_a_broken_answer_is_repaired_once_and_both_are_paid_for(
-    operator: Operator, steps: LlmSteps, market_id: UUID, kind: str
+    operator: Operator, llm: LlmClient, asked: dict[str, str], kind: str
 ) -> None:
-    await drafted(steps, market_id)
+    await answered(llm, asked)
     paid = await calls(operator)
     await operator.llm_fault(kind)
-    assert (await drafted(steps, await new_market(operator))).draft is not None
+    await answered(llm, new_question())
     assert await operator.llm_faults_left() == 0
-    *earlier, call = await calls(operator)
+    *earlier, useless, call = await calls(operator)
     assert earlier == paid
-    assert call["input_tokens"] > 2 * paid[-1]["input_tokens"]
+    assert useless["answer"] is None
+    assert useless["fault"]
+    assert (call["fault"], useless["input_sha256"]) == (None, call["input_sha256"])
+    assert call["input_tokens"] > useless["input_tokens"] > 0
+    assert call["request_id"] != useless["request_id"]
 
 
-async def test_an_attempt_whose_result_was_lost_pays_nothing(
-    operator: Operator, steps: LlmSteps, market_id: UUID
-) -> None:
+async def test_an_attempt_whose_result_was_lost_pays_nothing(operator: Operator, steps: LlmSteps) -> None:
+    market_id = await new_market(operator)
     first = await drafted(steps, market_id)
     paid = await calls(operator)
     # As when the process dies after the answer and before the database transaction is over.
@@ -151,18 +269,24 @@ async def test_an_attempt_whose_result_was_lost_pays_nothing(
     assert await calls(operator) == paid
 
 
-async def test_a_call_is_recorded_with_what_it_took(operator: Operator, steps: LlmSteps, market_id: UUID) -> None:
-    result = await drafted(steps, market_id)
-    assert result.draft is not None
+async def test_a_call_is_recorded_with_what_it_took(operator: Operator, llm: LlmClient, asked: dict[str, str]) -> None:
+    await answered(llm, asked)
     call = (await calls(operator))[-1]
-    model = ai.model_of(result.draft.ai_version)
-    assert (call["ai_version"], call["prompt_type"]) == (result.draft.ai_version, "market_generation")
+    model = ai.model_of(VERSION)
+    assert (call["ai_version"], call["prompt_type"]) == (VERSION, "market_generation")
     assert call["model"] == model.name
     assert call["request_id"].startswith("req_")
     assert call["input_tokens"] > 500
     assert call["output_tokens"] > 100
+    assert not call["estimated"]
     dollars = call["input_tokens"] * model.input_price + call["output_tokens"] * model.output_price
     assert abs(call["cost_usd"] * 1_000_000 - dollars) <= 1
+
+
+async def test_a_version_that_nobody_registered_is_asked_nothing(llm: LlmClient, asked: dict[str, str]) -> None:
+    with pytest.raises(ApplicationError, match="is not registered") as caught:
+        await llm.ask("ai_v7.7.7_gpt35_20240601", "market_generation", MarketGenerationAnswer, asked)
+    assert (caught.value.type, caught.value.non_retryable) == (errors.AI_VERSION_UNUSABLE.type, True)
 
 
 async def test_a_failed_rehearsal_asks_no_model(operator: Operator, steps: LlmSteps) -> None:

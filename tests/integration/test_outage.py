@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from domain.market import MarketState, Proposal
+from domain.ids import market_workflow_id
+from domain.market import ParkedState, Proposal
 from tests.conftest import EmbeddedStack, WorkerProcess
 from tests.drafts import draft, fred_rules
 from tests.operator import Operator, soon
@@ -50,9 +51,9 @@ async def test_what_an_outage_parks_one_command_resumes(
 
         await eventually(parked, "four parked steps", PARKS)
         listed = (await operator.clotho("parked", "list", "--json")).data
-        states = {state["market_id"]: MarketState.model_validate(state) for state in listed}
+        states = {state["workflow_id"]: ParkedState.model_validate(state) for state in listed}
         for market_id, (step, kind) in expected.items():
-            step_parked = states[str(market_id)].parked
+            step_parked = states[market_workflow_id(market_id)].parked
             assert step_parked is not None
             assert (step_parked.step, step_parked.kind) == (step, kind)
             assert step_parked.message.endswith("then `clotho parked retry`.")
@@ -64,7 +65,8 @@ async def test_what_an_outage_parks_one_command_resumes(
 
     retried = await operator.clotho("parked", "retry", "--all", "--json")
     assert retried.code == 0, retried
-    assert {row["market_id"] for row in retried.data if row["retried"]} >= {str(market_id) for market_id in ids}
+    done = {row["workflow_id"] for row in retried.data if row["retried"]}
+    assert done >= {market_workflow_id(market_id) for market_id in ids}
     ends = await operator.ends(ids)
     assert [(end.status, end.outcome) for end in ends] == [("finalized", question.truth) for question in questions]
     for market_id in ids:

@@ -127,6 +127,7 @@ async def market(operator: Operator) -> AsyncIterator[Expired]:
             SourceSteps(operator.pool, fetcher), operator.pool, operator.site, series, rules, rules_sha256, row.id
         )
         try:
+            await made.up()
             yield made
         finally:
             await made.up()

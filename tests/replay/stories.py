@@ -204,6 +204,7 @@ async def not_yet_published(stage: Stage) -> Market:
 
 async def parked_and_retried(stage: Stage) -> Market:
     market, mend = await parked_at_a_source(stage, text_question(stage.world.site, "infer:1681"))
+    await market.review(ReviewKind.RESOLUTION)
     await mend()
     await market.tell("unpark", Unpark(decision="retry", by="operator", reason="the source answers again"))
     await stage.end(market)

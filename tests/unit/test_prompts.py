@@ -10,10 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prompts
-from domain.answers import DisputeReviewAnswer, MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
+from domain.answers import (
+    DisputeReviewAnswer,
+    DuplicateDetectionAnswer,
+    MarketGenerationAnswer,
+    ResolutionAnswer,
+    SafetyCheckAnswer,
+    ValidationAnswer,
+)
 from prompts.loader import Prompt, PromptError, load
 
 TYPES = {
+    "safety_check": (300, SafetyCheckAnswer, ["text", "background", "criteria"]),
+    "duplicate_detection": (500, DuplicateDetectionAnswer, ["proposed", "existing"]),
     "market_generation": (
         2000,
         MarketGenerationAnswer,

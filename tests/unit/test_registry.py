@@ -16,7 +16,7 @@ from activities.base import implementations
 from db.pool import connect
 from domain.base import Model
 from domain.steps import CATALOGUE, Role, steps_of
-from workers.clients import steps_owner
+from workers.clients import steps_owners
 from workers.registry import WORKFLOWS, RegistryError, activities_of
 from workers.settings import WorkerSettings
 
@@ -28,7 +28,7 @@ NOWHERE = "127.0.0.1:9"
 
 
 @pytest.fixture
-async def owners() -> AsyncIterator[dict[Role, object]]:
+async def owners() -> AsyncIterator[dict[Role, tuple[object, ...]]]:
     """What the workers of each role build."""
     settings = WorkerSettings.model_validate(
         {
@@ -41,7 +41,12 @@ async def owners() -> AsyncIterator[dict[Role, object]]:
     )
     pool = await connect(settings.database_url.get_secret_value())
     async with AsyncExitStack() as resources:
-        yield {role: await steps_owner(role, settings, pool, resources) for role in Role}
+        yield {role: await steps_owners(role, settings, pool, resources) for role in Role}
+
+
+def steps_implemented(owners: tuple[object, ...]) -> dict[str, Any]:
+    """The methods that implement steps, by name of the step."""
+    return {name: method for owner in owners for name, method in implementations(owner).items()}
 
 
 def decorated(folder: str, decorator: str) -> Iterator[tuple[str, list[str]]]:
@@ -88,9 +93,9 @@ def test_every_step_is_implemented_once() -> None:
 
 
 @ROLES
-def test_a_worker_runs_the_steps_of_its_role(role: Role, owners: dict[Role, object]) -> None:
-    methods = activities_of(role, [owners[role]])
-    own = implementations(owners[role])
+def test_a_worker_runs_the_steps_of_its_role(role: Role, owners: dict[Role, tuple[object, ...]]) -> None:
+    methods = activities_of(role, owners[role])
+    own = steps_implemented(owners[role])
     assert {name for name, method in own.items() if method in methods} == {step.name for step in steps_of(role)}
     assert len(methods) == len(steps_of(role))
 
@@ -103,25 +108,25 @@ def test_a_step_without_implementation_is_named(role: Role) -> None:
 
 
 @ROLES
-def test_a_step_with_two_implementations_is_named(role: Role, owners: dict[Role, object]) -> None:
+def test_a_step_with_two_implementations_is_named(role: Role, owners: dict[Role, tuple[object, ...]]) -> None:
     doubled = steps_of(role)[0].name
     with pytest.raises(RegistryError, match=f"^step {doubled} of role {role} has 2 implementations and needs exactly"):
-        activities_of(role, [owners[role], owners[role]])
+        activities_of(role, [*owners[role], *owners[role]])
 
 
 @ROLES
-def test_every_step_says_why_it_may_be_repeated(role: Role, owners: dict[Role, object]) -> None:
-    for name, method in implementations(owners[role]).items():
+def test_every_step_says_why_it_may_be_repeated(role: Role, owners: dict[Role, tuple[object, ...]]) -> None:
+    for name, method in steps_implemented(owners[role]).items():
         why = re.search(r"^Idempotent because: (.+)", inspect.getdoc(method) or "", re.MULTILINE)
         assert why, f"the docstring of {name} has no line 'Idempotent because: …'"
         assert len(why[1]) > 10
 
 
 @ROLES
-def test_every_step_takes_and_gives_what_the_catalogue_says(role: Role, owners: dict[Role, object]) -> None:
-    own = implementations(owners[role])
+def test_every_step_takes_and_gives_what_the_catalogue_says(role: Role, owners: dict[Role, tuple[object, ...]]) -> None:
+    own = steps_implemented(owners[role])
     for step in steps_of(role):
-        takes, gives = models(getattr(type(owners[role]), own[step.name].__name__))
+        takes, gives = models(own[step.name].__func__)
         assert (takes, gives) == ([step.takes], step.gives)
 
 

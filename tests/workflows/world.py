@@ -60,7 +60,7 @@ from domain.status import MarketStatus
 from domain.steps import Role
 from tests.drafts import draft, fred_rules
 from tests.support import eventually
-from workers.clients import steps_owner
+from workers.clients import steps_owners
 from workers.registry import WORKFLOWS, activities_of, workflow_runner
 from workers.settings import WorkerSettings
 
@@ -267,7 +267,11 @@ class Running(Generic[S, E]):
 
     async def end(self) -> E:
         """Skip all waiting until the workflow has ended."""
-        await self._skipper().fast_forward(self._handle)
+        try:
+            await self._skipper().fast_forward(self._handle)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:  # it has ended already
+                raise
         return await self._handle.result()
 
     def _skipper(self) -> TimeSkipper:
@@ -492,12 +496,12 @@ async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator
         site = await resources.enter_async_context(site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file))
         chain = await resources.enter_async_context(connect_chain(environment["SOLANA_RPC_URL"]))
         for role in Role:
-            owner = await steps_owner(role, settings, pool, resources)
+            owners = await steps_owners(role, settings, pool, resources)
             worker = Worker(
                 client,
                 task_queue=role.value,
                 workflows=WORKFLOWS[role],
-                activities=activities_of(role, [owner]),
+                activities=activities_of(role, owners),
                 workflow_runner=workflow_runner(),
             )
             await resources.enter_async_context(worker)

@@ -91,7 +91,10 @@ class _Server:
             return _error(400, f"The messages cannot be answered: {str(error)[:500]}", param="messages")
         if fault is not None:
             content = spoil(fault.kind, content)
-        return JSONResponse(_completion(asked, body, content, limited=fault is None), headers=_request_id())
+        completion = _completion(asked, body, content, limited=fault is None)
+        if fault is not None and fault.kind == "no_usage":
+            del completion["usage"]
+        return JSONResponse(completion, headers=_request_id())
 
     async def models(self, _: Request) -> Response:
         return JSONResponse({"object": "list", "data": [_model(MODEL_ID)]}, headers=_request_id())

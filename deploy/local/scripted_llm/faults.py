@@ -11,7 +11,9 @@ from domain.base import Model
 class Fault(Model):
     """What happens to the next `count` completions."""
 
-    kind: Literal["status", "delay", "truncated_json", "wrong_schema", "empty_answer", "huge_answer"]
+    kind: Literal[
+        "status", "delay", "truncated_json", "wrong_schema", "empty_answer", "huge_answer", "nul_character", "no_usage"
+    ]
     count: Annotated[int, Field(ge=1, le=1_000)] = 1
     status: Annotated[int, Field(ge=400, le=599)] = 500
     """HTTP status of the kind `status`."""
@@ -55,7 +57,7 @@ class Faults:
         return FaultList(faults=tuple(self._coming))
 
 
-HUGE = 3_000_000
+HUGE = 5_000_000
 """Characters of a huge answer: more than a workflow's payload or a row should ever hold."""
 
 
@@ -70,4 +72,6 @@ def spoil(kind: str, content: str) -> str:
             return ""
         case "huge_answer":
             return '{"reasoning": "' + "x" * HUGE + '"}'
+        case "nul_character":
+            return content.replace('":"', '":"\\u0000', 1)
     return content

@@ -7,8 +7,17 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from deploy.local.scripted_llm import dispute_review, market_generation, resolution, validation
+from deploy.local.scripted_llm import (
+    dispute_review,
+    duplicate_detection,
+    entity_extraction,
+    market_generation,
+    resolution,
+    safety_check,
+    validation,
+)
 from domain.base import Model
+from domain.duplicates import Asked
 from domain.market import Issue, MarketDraft
 from domain.rules import Answer
 
@@ -37,6 +46,8 @@ def answer(user_messages: Iterable[str]) -> Model:
 
 def _answer(blocks: Mapping[str, Any]) -> Model:
     match blocks:
+        case {"title": title, "content": content, "published": published, "today": today}:
+            return entity_extraction.answer(title=title, content=content, published=published, today=today)
         case {"draft": draft, "findings": findings, "today": today}:
             return validation.answer(
                 draft=MarketDraft.model_validate(draft), findings=_FINDINGS.validate_python(findings), today=today
@@ -67,5 +78,11 @@ def _answer(blocks: Mapping[str, Any]) -> Model:
                 category=category,
                 expiry=expiry,
                 today=today,
+            )
+        case {"text": text, "background": background, "criteria": criteria}:
+            return safety_check.answer(text=text, background=background, criteria=criteria)
+        case {"proposed": proposed, "existing": existing}:
+            return duplicate_detection.answer(
+                proposed=Asked.model_validate(proposed), existing=Asked.model_validate(existing)
             )
     raise NotScripted(f"This is a script and no model: no prompt of Clotho has the data blocks {', '.join(blocks)}.")

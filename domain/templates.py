@@ -1,0 +1,158 @@
+"""Rule templates: what a category's rules should hold. A change affects markets drafted afterwards and no other.
+
+A draft that leaves its category's template is noted at its rehearsal, so that its validation and its reviewer know.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+
+from domain.base import Model
+from domain.extraction import check_reading, check_regex
+from domain.market import Category, Issue
+from domain.rules import Condition, MachineCondition, Method, Op, Readable, ResolutionRules
+from domain.source_urls import check_url
+
+_CONDITION: TypeAdapter[Condition] = TypeAdapter(Condition)
+_LIMIT = 20
+
+
+class SourcePattern(Model):
+    """Sources that fit a category: an HTTPS URL whose path may hold `*` for any text, and how they are read."""
+
+    pattern: Annotated[Readable, StringConstraints(pattern=r"^https://[^\s*/?#]+/[^\s]*$", max_length=500)]
+    method: Method
+
+    @property
+    def start(self) -> str:
+        """The part before the first `*`: what is asked whether it answers."""
+        return self.pattern.partition("*")[0]
+
+    def matches(self, url: str) -> bool:
+        """Whether a source's URL is one of these."""
+        return fnmatchcase(url, self.pattern.replace("[", "[[]").replace("?", "[?]"))
+
+
+_PATTERN: TypeAdapter[SourcePattern] = TypeAdapter(SourcePattern)
+_LISTS: dict[str, TypeAdapter[Any]] = {
+    "must_meet_all": _CONDITION,
+    "must_not_count": _CONDITION,
+    "source_patterns": _PATTERN,
+}
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=_LIMIT)]
+
+
+class RuleTemplate(Model):
+    """The defaults of one category."""
+
+    category: Category
+    must_meet_all: Conditions = ()
+    must_not_count: Conditions = ()
+    source_patterns: Annotated[tuple[SourcePattern, ...], Field(max_length=_LIMIT)] = ()
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Both kinds."""
+        return (*self.must_meet_all, *self.must_not_count)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a JSON text holds: a template, or all that is wrong with it."""
+
+    template: RuleTemplate | None
+    issues: tuple[Issue, ...]
+    patterns: tuple[SourcePattern, ...] = ()
+    """Those that may be asked whether they answer, also when something else is wrong."""
+
+
+def parse(category: Category, text: str) -> Parsed:
+    """Read a template; conditions and patterns one by one, so that every fault is named."""
+    try:
+        body = json.loads(text)
+    except ValueError as error:
+        return Parsed(None, (_issue("not_json", "template", str(error)),))
+    if not isinstance(body, dict):
+        return Parsed(None, (_issue("not_json", "template", "it is no JSON object"),))
+    issues: list[Issue] = []
+    for name, kind in _LISTS.items():
+        given = body.get(name, [])
+        for place, one in enumerate(given if isinstance(given, list) else []):
+            if (why := _fault(kind, one)) is not None:
+                issues.append(_issue("bad_entry", f"{name}.{place}", why))
+    template = None
+    try:
+        template = RuleTemplate.model_validate({**body, "category": category})
+        issues.extend(_uncompilable(template))
+    except ValidationError as error:
+        named = {issue.field for issue in issues}
+        whole = [fault for fault in error.errors() if ".".join(map(str, fault["loc"][:2])) not in named]
+        issues.extend(_issue("bad_field", ".".join(map(str, fault["loc"])), fault["msg"]) for fault in whole)
+    asked = []
+    for pattern in _readable_patterns(body):
+        if (why := check_url(pattern.start)) is not None:
+            issues.append(_issue("source_refused", pattern.pattern, why))
+        else:
+            asked.append(pattern)
+    return Parsed(None if issues else template, tuple(issues), tuple(asked))
+
+
+def departures(template: RuleTemplate, rules: ResolutionRules) -> tuple[Issue, ...]:
+    """Where a draft's rules leave their category's template: a source of no pattern, a case left out that never counts.
+
+    A template without patterns says nothing of sources.
+    """
+    strange = [
+        _issue("source_off_template", source.name, f"no source pattern of {template.category} has its address")
+        for source in rules.criteria.allowed_sources
+        if template.source_patterns
+        and not any(p.method is source.method and p.matches(source.url) for p in template.source_patterns)
+    ]
+    present = {condition.text for condition in rules.criteria.must_not_count}
+    missing = [
+        _issue("default_left_out", condition.id, f"must_not_count of {template.category} has: {condition.text}")
+        for condition in template.must_not_count
+        if condition.text not in present
+    ]
+    return (*strange, *missing)
+
+
+def _fault(kind: TypeAdapter[Any], one: Any) -> str | None:
+    try:
+        kind.validate_python(one)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+    return None
+
+
+def _readable_patterns(body: Mapping[str, Any]) -> Iterator[SourcePattern]:
+    given = body.get("source_patterns", [])
+    for one in given if isinstance(given, list) else []:
+        if _fault(_PATTERN, one) is None:
+            yield _PATTERN.validate_python(one)
+
+
+def _uncompilable(template: RuleTemplate) -> Iterator[Issue]:
+    for id, times in Counter(condition.id for condition in template.conditions).items():
+        if times > 1:
+            yield _issue("double_id", id, "two conditions have the same id")
+    for condition in template.conditions:
+        if not isinstance(condition, MachineCondition):
+            continue
+        if condition.op is Op.MATCHES and (fault := check_regex(condition.operand or "")) is not None:
+            yield _issue("bad_pattern", condition.id, fault)
+        for check in condition.checks:
+            for reading in check.readings:
+                if (fault := check_reading(reading)) is not None:
+                    yield _issue("bad_path", condition.id, fault)
+
+
+def _issue(code: str, field: str, message: str) -> Issue:
+    return Issue(code=code, field=field[:120], message=message[:300])
