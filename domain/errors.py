@@ -60,7 +60,10 @@ LLM_BAD_OUTPUT = Kind(
 )
 
 LLM_BUDGET_SPENT = Kind(
-    "LlmBudgetSpent", False, Acts.OPERATOR, "wait, or `clotho config set llm_daily_budget_usd`, then `clotho parked retry`"
+    "LlmBudgetSpent",
+    False,
+    Acts.OPERATOR,
+    "wait, or `clotho config set llm_daily_budget_usd`, then `clotho parked retry`",
 )
 AI_VERSION_UNUSABLE = Kind(
     "AiVersionUnusable", False, Acts.OPERATOR, "restore that version's prompt files, then `clotho parked retry`"

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -55,6 +56,8 @@ async def workers(stack: EmbeddedStack, prompts: Path) -> AsyncIterator[list[Wor
 async def current_again(operator: Operator) -> AsyncIterator[None]:
     yield
     await operator.clotho("ai-version", "set", A, "--reason", "the test is over")
+    # Whatever became of the test: no open market may need prompts that other tests' workers have not.
+    await operator.pool.execute("UPDATE markets SET status = 'canceled' WHERE ai_version = $1", B)
 
 
 async def test_a_change_reaches_four_worker_processes_within_two_seconds(
@@ -106,7 +109,10 @@ async def test_a_market_keeps_its_prompts_to_the_end(
     (without_v1 / "resolution" / "v1.md").unlink()
     refused = await operator.clotho("worker", "--role", "llm", settings={"PROMPTS_DIR": str(without_v1)})
     assert refused.code == 1
-    assert str(old) in refused.err
+    named = set(re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", refused.err))
+    bound = await operator.pool.fetch("SELECT id FROM markets WHERE ai_version = $1 AND status <> 'finalized'", A)
+    assert named
+    assert named <= {str(row["id"]) for row in bound}
     assert "prompts/resolution/v1.md is missing" in refused.err
 
     assert await operator.status(old) == "active", "it was resolved before the version was another"

@@ -151,9 +151,10 @@ async def review_withdrawn(stage: Stage) -> Market:
 async def resolved_by_hand(stage: Stage) -> Market:
     # On a host of its own, which fails while the other stories go on.
     question = text_question(stage.world.site, "manifold:dI5U6ps6IP")
-    market, _ = await parked_at_a_source(stage, question)
+    market, mend = await parked_at_a_source(stage, question)
     by_hand = Resolve(by=REVIEWER, reason="the printed bulletin says so", outcome=question.truth, at_once=True)
     await (await market.review(ReviewKind.RESOLUTION)).decide("resolve", by_hand)
+    await mend()
     await stage.end(market)
     return market
 
