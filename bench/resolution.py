@@ -42,8 +42,12 @@ def questions(series: list[Series], count: int, chance: random.Random) -> list[t
     order: list[Series] = []
     while len(order) < count:
         order += chance.sample(usable, len(usable))
-    pairs = [(one, sorted(chance.sample([o.date for o in one.observations], 2))) for one in order[:count]]
-    return [(one, dates[0], dates[1]) for one, dates in pairs]
+    asked: dict[tuple[str, date, date], tuple[Series, date, date]] = {}
+    for one in order[:count]:
+        due, resolution = sorted(chance.sample([o.date for o in one.observations], 2))
+        # The same question twice is one market, so a series with few observations may come once only.
+        asked.setdefault((one.key, due, resolution), (one, due, resolution))
+    return list(asked.values())
 
 
 async def measure(count: int, seed: int, data_dir: Path) -> dict[str, Any]:
