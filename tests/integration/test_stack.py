@@ -277,7 +277,8 @@ async def test_root_may_keep_its_data_where_no_other_user_can_go(tmp_path: Path)
             await stack.supervisor.start()
             database = await asyncpg.connect(stack.environment["DATABASE_URL"])
             await database.execute(
-                "INSERT INTO rss_feeds (id, url, name) VALUES (gen_random_uuid(), random()::text, 'f' || ceil(random()*1e9))"
+                "INSERT INTO rss_feeds (id, url, name)"
+                " VALUES (gen_random_uuid(), random()::text, 'f' || ceil(random() * 1e9))"
             )
             kept = await database.fetchval("SELECT count(*) FROM rss_feeds")
             await database.close()
