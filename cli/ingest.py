@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from activities.feeds import decided_by_rules
 from cli.context import command, connected
 from cli.feed import run
 from cli.output import CommandError, Exit, JsonOption, emit, say
@@ -39,6 +38,9 @@ async def article(
     """
     item = _item(_read(file), url)
     async with connected() as context:
+        # Only this command pays for loading the fetcher.
+        from activities.feeds import decided_by_rules
+
         now = datetime.now(UTC)
         async with context.pool.acquire() as connection, connection.transaction():
             stored = await news.store(connection, None, [item])

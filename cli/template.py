@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from temporalio.exceptions import ApplicationError
 
-from activities.fetch import Fetcher
 from cli.context import Context, command, connected
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
 from cli.reasons import ReasonOption, reason_of
@@ -83,6 +82,9 @@ async def set_template(
 
 async def _unreachable(context: Context, patterns: Sequence[SourcePattern]) -> tuple[Issue, ...]:
     settings = context.settings
+    # Only this command pays for loading the fetcher.
+    from activities.fetch import Fetcher
+
     async with Fetcher(connect_to=settings.sources_connect_to, ca_file=settings.sources_ca_file) as fetcher:
 
         async def one(pattern: str, start: str) -> Issue | None:

@@ -15,11 +15,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import frontmatter
 from frontmatter.default_handlers import YAMLHandler
-from openai.types.chat import ChatCompletionSystemMessageParam, ChatCompletionUserMessageParam
 from pydantic import Field, StringConstraints, ValidationError
 
 from domain import answers
@@ -27,8 +26,11 @@ from domain.base import Model
 from domain.canonical import sha256_hex
 from domain.text import clean
 
-ChatMessage: TypeAlias = ChatCompletionSystemMessageParam | ChatCompletionUserMessageParam
-"""A message as the OpenAI API takes it: role and content."""
+if TYPE_CHECKING:  # the command line reads prompts too, and shall not wait for a client that it never uses
+    from openai.types.chat import ChatCompletionSystemMessageParam, ChatCompletionUserMessageParam
+
+    ChatMessage: TypeAlias = ChatCompletionSystemMessageParam | ChatCompletionUserMessageParam
+    """A message as the OpenAI API takes it: role and content."""
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+$")]
 VariableKind = Literal["text", "json"]
@@ -74,7 +76,7 @@ class Prompt:
     instructions: str
     sha256: str
 
-    def render(self, **values: str) -> list[ChatMessage]:
+    def render(self, **values: str) -> "list[ChatMessage]":
         """The instructions as system message, and the values as delimited data in a user message.
 
         Args:

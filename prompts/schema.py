@@ -7,12 +7,13 @@ model afterwards all the same.
 
 import functools
 import json
-from typing import Any
-
-from openai.types.chat.completion_create_params import ResponseFormat
+from typing import TYPE_CHECKING, Any
 
 from domain.ai import ModelConfig
 from domain.base import Model
+
+if TYPE_CHECKING:
+    from openai.types.chat.completion_create_params import ResponseFormat
 
 _KEPT = frozenset({
     "$ref", "type", "description", "enum", "const", "format", "pattern",
@@ -46,7 +47,7 @@ def _strict(node: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def response_format(model: ModelConfig, answer: type[Model]) -> ResponseFormat:
+def response_format(model: ModelConfig, answer: type[Model]) -> "ResponseFormat":
     """The strictest form that a model can be held to."""
     match model.structured:
         case "json_schema":
