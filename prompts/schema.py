@@ -5,6 +5,8 @@ of length (https://platform.openai.com/docs/guides/structured-outputs). What is 
 model afterwards all the same.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 from typing import TYPE_CHECKING, Any
@@ -47,7 +49,7 @@ def _strict(node: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def response_format(model: ModelConfig, answer: type[Model]) -> "ResponseFormat":
+def response_format(model: ModelConfig, answer: type[Model]) -> ResponseFormat:
     """The strictest form that a model can be held to."""
     match model.structured:
         case "json_schema":
