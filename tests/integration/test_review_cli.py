@@ -412,6 +412,7 @@ async def test_a_walk_through_the_queue(office: Office, ben: Reviewer) -> None:
         await terminal.shows("Code (")
         terminal.types("ugly\n")
         await terminal.shows("none of them")
+        await terminal.shows("Code (")
         terminal.types("unfit_source\n")
         await terminal.shows("Why reject?")
         terminal.types("trained on the wrong month\n")

@@ -1,5 +1,7 @@
 """The scripted LLM server as a process, asked by the client that the workers use."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import sys
@@ -14,7 +16,8 @@ from pydantic import ValidationError
 
 from domain.answers import MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
 from domain.base import Model
-from prompts.loader import ChatMessage, load
+from prompts import loader
+from prompts.loader import load
 from tests.support import eventually, free_ports
 
 QUESTION = "Will the yield be higher on 2026-01-15 than on 2025-10-16?"
@@ -67,7 +70,7 @@ async def client(server: Server) -> AsyncIterator[AsyncOpenAI]:
         yield made
 
 
-def generation(question: str = QUESTION) -> list[ChatMessage]:
+def generation(question: str = QUESTION) -> list[loader.ChatMessage]:
     return load("market_generation").render(
         question=question, background="", criteria=CRITERIA, category="", expiry="", today="2025-10-01"
     )
@@ -76,7 +79,7 @@ def generation(question: str = QUESTION) -> list[ChatMessage]:
 A = TypeVar("A", bound=Model)
 
 
-async def parsed(client: AsyncOpenAI, messages: list[ChatMessage], answer: type[A]) -> A:
+async def parsed(client: AsyncOpenAI, messages: list[loader.ChatMessage], answer: type[A]) -> A:
     completion = await client.chat.completions.parse(model="gpt-4.1-mini", messages=messages, response_format=answer)
     assert completion.choices[0].message.parsed is not None
     return completion.choices[0].message.parsed
