@@ -3,7 +3,6 @@
 import asyncio
 
 from activities.base import heartbeating, implements
-from activities.disputes import documents_of_look
 from activities.market_chain import MarketChain, NewRecord, Overturn, Settlement
 from db import ai_config, audit, chain_transactions, disputes, evidence, markets, proposals, step_results
 from db.pool import Connection, Pool
@@ -237,7 +236,7 @@ class ChainSteps:
         root = request.evidence_root
         assert root is not None, "an outcome is overturned after its sources were fetched again"
         rules = await markets.load_rules(self._pool, dispute.rules_sha256)
-        documents = await documents_of_look(self._pool, dispute.market_id, dispute.recheck)
+        documents = await evidence.documents_of_look(self._pool, dispute.market_id, dispute.recheck)
         async with heartbeating():
             verdict = await asyncio.to_thread(resolve, rules, documents)
             written = await self._chain.overturn(
@@ -260,8 +259,6 @@ class ChainSteps:
             # Still disputed, as far as this statement goes; whether it stays so depends on the other disputes.
             await markets.move(connection, dispute.market_id, MarketStatus.DISPUTED, outcome=opinion.outcome.value)
             await disputes.close(connection, dispute.dispute_id, "overturned", opinion.by, opinion.reason)
-            if not await disputes.open_of_market(connection, dispute.market_id):
-                await markets.move(connection, dispute.market_id, MarketStatus.RESOLVED)
             await evidence.record_decided(
                 connection,
                 dispute.market_id,

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from activities.llm_client import EVIDENCE_LIMIT
+from activities.llm_client import EVIDENCE_LIMIT, shown_text
 from db import disputes, evidence, markets
 from db.disputes import StoredDispute
 from db.evidence import StoredResolution
@@ -80,7 +79,7 @@ class Case:
     def _text(self, source: Source, document: Document | None) -> str | None:
         if document is None:
             return None
-        return text_of(document, selector=source.selector, json_path=source.json_path)[:EVIDENCE_LIMIT]
+        return shown_text(source, document)
 
     def opinion(self, answer: DisputeReviewAnswer, threshold: float, ai_version: str) -> Opinion:
         """What the model's answer leads to."""
@@ -124,17 +123,12 @@ async def load(pool: Pool, request: OpinionRequest) -> Case:
         rules=await markets.load_rules(pool, dispute.rules_sha256),
         stored=stored,
         decided=await evidence.resolution_of_look(pool, dispute.market_id, dispute.look),
-        before=await documents_of_look(pool, dispute.market_id, dispute.look),
+        before=await evidence.documents_of_look(pool, dispute.market_id, dispute.look),
         now={entry.source: entry.document() for entry in now},
         # Of sources that gave nothing nothing follows, whenever that was.
         looked=max((entry.fetched_at for entry in now), default=stored.created_at),
         pages={url: read[sha256] for url, sha256 in named.items() if sha256 in read},
     )
-
-
-async def documents_of_look(pool: Pool, market_id: UUID, look: int) -> dict[str, Document]:
-    """What one look at the sources gave, by name of the source."""
-    return {entry.source: entry.document() for entry in await evidence.of_look(pool, market_id, look)}
 
 
 def _shown_rules(rules: ResolutionRules) -> dict[str, Any]:

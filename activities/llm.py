@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from activities.base import heartbeating, implements
 from activities.disputes import load
-from activities.llm_client import EVIDENCE_LIMIT, LlmClient
+from activities.llm_client import LlmClient, shown_text
 from activities.screening import OpenedMeanwhile, Screened, Screening
 from activities.store import as_draft
 from db import ai_config, audit, disputes, evidence, markets, news, proposals, step_results
@@ -17,7 +17,7 @@ from db.pool import Connection, Pool
 from domain import errors, steps
 from domain.answers import DisputeReviewAnswer, MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
 from domain.dispute import Opinion, OpinionRequest
-from domain.extraction import Document, quotes, text_of
+from domain.extraction import Document, quotes
 from domain.ids import Origin
 from domain.market import (
     CollectRequest,
@@ -202,9 +202,8 @@ class LlmSteps:
             return done
         market = await markets.get(self._pool, request.market_id)
         rules = await markets.load_rules(self._pool, request.rules_sha256)
-        entries = await evidence.of_look(self._pool, request.market_id, request.look)
+        documents = await evidence.documents_of_look(self._pool, request.market_id, request.look)
         recorded = await evidence.resolution_of_look(self._pool, request.market_id, request.look)
-        documents = {entry.source: entry.document() for entry in entries}
         threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
         async with heartbeating():
             judged = await asyncio.gather(
@@ -233,12 +232,10 @@ class LlmSteps:
         market: markets.Market,
         threshold: float,
     ) -> ConditionResult:
-        texts = {}
-        for name in condition.sources:
-            source = rules.source(name)
-            text = text_of(documents[name], selector=source.selector, json_path=source.json_path)
-            texts[name] = text[:EVIDENCE_LIMIT]
-        shown = json.dumps([{"source": n, "url": rules.source(n).url, "text": t} for n, t in texts.items()])
+        sources = [rules.source(name) for name in condition.sources]
+        shown = json.dumps(
+            [{"source": s.name, "url": s.url, "text": shown_text(s, documents[s.name])} for s in sources]
+        )
         votes = await asyncio.gather(
             *(
                 self._llm.ask(

@@ -25,6 +25,8 @@ from domain.base import Model
 from domain.canonical import canonical_json, sha256_hex
 from domain.comparison import Answered
 from domain.experiments import Arm, Experiment, arm_of
+from domain.extraction import Document, text_of
+from domain.rules import Source
 from domain.text import clean, cut
 from prompts import loader, schema
 
@@ -32,6 +34,12 @@ A = TypeVar("A", bound=Model)
 
 EVIDENCE_LIMIT = 20_000
 """Characters of one document's text that a prompt carries."""
+
+
+def shown_text(source: Source, document: Document) -> str:
+    """What a prompt carries of a source's document."""
+    return text_of(document, selector=source.selector, json_path=source.json_path)[:EVIDENCE_LIMIT]
+
 
 ANSWER_LIMIT = 1_000_000
 """Bytes of a provider's reply that are read: a hundred times what the longest answer takes."""

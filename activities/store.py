@@ -1,5 +1,6 @@
 """Steps that only write to Postgres."""
 
+import asyncio
 from typing import Literal
 from uuid import UUID
 
@@ -113,14 +114,15 @@ class StoreSteps:
         Idempotent because: keyed by market and look, committed once with its result.
         """
         rules = await markets.load_rules(self._pool, request.rules_sha256)
-        entries = await evidence.of_look(self._pool, request.market_id, request.look)
+        documents = await evidence.documents_of_look(self._pool, request.market_id, request.look)
         try:
             # With the judgements of text conditions, which cannot be made again.
             recorded = await evidence.resolution_of_look(self._pool, request.market_id, request.look)
             results = tuple(ConditionResult.model_validate(result) for result in recorded.results)
         except LookupError:
-            results = resolve(rules, {entry.source: entry.document() for entry in entries}).results
-        root = evidence_root(entry.sha256 for entry in entries)
+            # In a thread, as everywhere: a large document takes seconds.
+            results = (await asyncio.to_thread(resolve, rules, documents)).results
+        root = evidence_root(document.sha256 for document in documents.values())
         resolution = Resolution(
             outcome=request.outcome, evidence_root=root, detail=f"decided by {request.by}: {request.reason}"[:300]
         )
@@ -156,8 +158,6 @@ class StoreSteps:
 
         async def effect(connection: Connection) -> None:
             await disputes.close(connection, disputed.dispute_id, status, opinion.by, opinion.reason)
-            if not await disputes.open_of_market(connection, disputed.market_id):
-                await markets.move(connection, disputed.market_id, MarketStatus.RESOLVED)
             details: dict[str, object] = {
                 "dispute_id": str(disputed.dispute_id),
                 "status": status,

@@ -38,6 +38,7 @@ from prompts.loader import BUNDLED
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Model)
+R = TypeVar("R")
 
 ANSWER = timedelta(seconds=10)
 """How long a workflow may take to answer; without a worker it never does."""
@@ -106,57 +107,82 @@ class Context:
         Raises:
             CommandError: the market is unknown, or no worker answers.
         """
-        try:
-            state: MarketState = await self.market(market_id).query(
-                "state", result_type=MarketState, rpc_timeout=ANSWER
-            )
-        except RPCError as error:
-            explain(error, f"market {market_id}")
-        return state
+        return await query(self.temporal, market_workflow_id(market_id), "state", MarketState, f"market {market_id}")
 
-    async def query(self, workflow_id: str, query: str, gives: type[M]) -> M:
-        """What a workflow answers, running or ended.
-
-        Raises:
-            CommandError: it is unknown, or no worker answers.
-        """
-        handle = self.temporal.get_workflow_handle(workflow_id)
-        try:
-            answer: M = await handle.query(query, result_type=gives, rpc_timeout=ANSWER)
-        except RPCError as error:
-            explain(error, f"workflow {workflow_id}", "the Web UI")
-        return answer
-
-    async def update(self, workflow_id: str, update: str, message: Model, gives: type[M]) -> M:
-        """Send an update to a workflow and return its answer.
-
-        Raises:
-            CommandError: it is over or unknown, or no worker answers.
-        """
-        handle = self.temporal.get_workflow_handle(workflow_id)
-        try:
-            answer: M = await handle.execute_update(update, message, result_type=gives, rpc_timeout=ANSWER)
-        except WorkflowUpdateRPCTimeoutOrCancelledError:
-            raise no_worker(f"workflow {workflow_id}", STILL_DONE) from None
-        except RPCError as error:
-            explain(error, f"running workflow {workflow_id}")
-        return answer
-
-    async def tell(self, market_id: UUID, update: str, message: Model) -> Accepted:
+    async def tell(self, market_id: UUID, name: str, message: Model) -> Accepted:
         """Send an update to a market's lifecycle and return its answer.
 
         Raises:
             CommandError: the market is over or unknown, or no worker answers.
         """
-        try:
-            return await self.update(market_workflow_id(market_id), update, message, Accepted)
-        except CommandError as error:
-            if error.field is None:
-                raise
-        state = await self.state(market_id)
-        raise CommandError(
-            f"The market is {state.status}, which is its end: nothing about it can be changed any more.", Exit.FAILED
-        )
+
+        async def over() -> CommandError:
+            status = (await self.state(market_id)).status
+            return CommandError(
+                f"The market is {status}, which is its end: nothing about it can be changed any more.", Exit.FAILED
+            )
+
+        workflow_id = market_workflow_id(market_id)
+        return await update(self.temporal, workflow_id, name, message, Accepted, f"market {market_id}", over)
+
+
+async def query(
+    temporal: Client, workflow_id: str, name: str, gives: type[M], what: str, look_up: str = "clotho market list"
+) -> M:
+    """What a workflow answers, running or ended.
+
+    Args:
+        temporal: where it runs.
+        workflow_id: whom to ask.
+        name: the query.
+        gives: its answer.
+        what: the workflow in words, for who is told that it does not answer.
+        look_up: the command that lists such ids.
+
+    Raises:
+        CommandError: it is unknown, or no worker answers.
+    """
+    try:
+        answer: M = await temporal.get_workflow_handle(workflow_id).query(name, result_type=gives, rpc_timeout=ANSWER)
+    except RPCError as error:
+        explain(error, what, look_up)
+    return answer
+
+
+async def update(
+    temporal: Client,
+    workflow_id: str,
+    name: str,
+    message: Model,
+    gives: type[M],
+    what: str,
+    over: Callable[[], Awaitable[CommandError]],
+) -> M:
+    """Send an update to a workflow and return its answer.
+
+    Args:
+        temporal: where it runs.
+        workflow_id: whom to tell.
+        name: the update.
+        message: what to tell.
+        gives: the answer.
+        what: the workflow in words, for who is told that it does not answer.
+        over: the sentence when it does not run: it has ended, or there never was one.
+
+    Raises:
+        WorkflowUpdateFailedError: it refuses, and says why.
+        CommandError: it does not run, or no worker answers.
+    """
+    handle = temporal.get_workflow_handle(workflow_id)
+    try:
+        answer: M = await handle.execute_update(name, message, result_type=gives, rpc_timeout=ANSWER)
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise no_worker(what, STILL_DONE) from None
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            explain(error, what)
+        raise await over() from None
+    return answer
 
 
 def explain(error: RPCError, what: str, look_up: str = "clotho market list") -> NoReturn:
@@ -265,6 +291,15 @@ async def gather_bounded(calls: list[Callable[[], Awaitable[Any]]], limit: int =
             return await call()
 
     return await asyncio.gather(*(one(call) for call in calls), return_exceptions=True)
+
+
+async def gather_all(calls: list[Callable[[], Awaitable[R]]]) -> list[R]:
+    """The same where one failure spoils the whole: the first that a call raises is raised."""
+    results = await gather_bounded(calls)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
 def _sentence(message: str) -> str:

@@ -16,6 +16,7 @@ from cli.context import command, connected
 from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, say, styled, table, write_new
 from cli.parked import unpark
 from cli.proposing import Proposed, Refused, TooOften, propose, wait
+from cli.reasons import ReasonOption
 from db import audit, disputes, evidence, markets
 from domain.bundle import Bundle, BundleError, read_bundle, write_bundle
 from domain.intake import INPUT_LIMIT, parse_proposal
@@ -27,8 +28,6 @@ app = typer.Typer(help="Prediction markets: propose, watch and steer them.", no_
 
 MarketId = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the market, as `clotho market list` shows it.")]
 _LONGEST_WINDOW = 365 * 86_400
-
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence; it is kept in the audit log.")]
 
 
 @app.command("propose")

@@ -1,13 +1,12 @@
 """`clotho parked`: steps that wait for an operator, in place of a dead-letter queue."""
 
 import functools
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import typer
 
-from cli.context import Context, command, connected, gather_bounded
+from cli.context import Context, command, connected, gather_all, gather_bounded, query, unknown, update
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
 from domain.ids import market_workflow_id
 from domain.market import Accepted, ParkedState, Unpark
@@ -31,9 +30,12 @@ async def unpark(context: Context, id: str, decision: Literal["retry", "skip", "
         reason: why.
     """
     workflow_id = _workflow_id(id)
-    return await context.update(
-        workflow_id, "unpark", Unpark(decision=decision, by=context.settings.identity, reason=reason), Accepted
-    )
+    message = Unpark(decision=decision, by=context.settings.identity, reason=reason)
+
+    async def over() -> CommandError:
+        return unknown(f"running workflow {workflow_id}")
+
+    return await update(context.temporal, workflow_id, "unpark", message, Accepted, f"workflow {workflow_id}", over)
 
 
 def _workflow_id(id: str) -> str:
@@ -46,18 +48,21 @@ def _workflow_id(id: str) -> str:
 
 async def parked_steps(context: Context, step: str | None) -> list[ParkedState]:
     """The workflows with a parked step, longest parked first."""
-    query = "Parked = true AND ExecutionStatus = 'Running'"
-    found = [execution.id async for execution in context.temporal.list_workflows(query)]
-    states: list[ParkedState | BaseException] = await gather_bounded(
-        [functools.partial(context.query, workflow_id, "parked", ParkedState) for workflow_id in found]
-    )
-    chosen: list[tuple[datetime, ParkedState]] = []
-    for state in states:
-        if isinstance(state, BaseException):
-            raise state
-        if state.parked is not None and step in {None, state.parked.step}:
-            chosen.append((state.parked.since, state))
+    listed = "Parked = true AND ExecutionStatus = 'Running'"
+    found = [execution.id async for execution in context.temporal.list_workflows(listed)]
+    states = await gather_all([functools.partial(_parked, context, workflow_id) for workflow_id in found])
+    chosen = [
+        (state.parked.since, state)
+        for state in states
+        if state.parked is not None and step in {None, state.parked.step}
+    ]
     return [state for _, state in sorted(chosen, key=lambda one: one[0])]
+
+
+async def _parked(context: Context, workflow_id: str) -> ParkedState:
+    return await query(
+        context.temporal, workflow_id, "parked", ParkedState, f"workflow {workflow_id}", look_up="the Web UI"
+    )
 
 
 @app.command("list")

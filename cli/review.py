@@ -17,6 +17,7 @@ from cli.context import Context, as_command_error, command, connected, gather_bo
 from cli.editing import edited
 from cli.keyboard import asking
 from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table
+from cli.reasons import ReasonOption
 from cli.review_page import page_of, show_diff, show_page, time_left
 from cli.review_work import walk
 from cli.reviewing import (
@@ -68,7 +69,6 @@ ReviewId = Annotated[
 ReviewIds = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="Ids of reviews; left out: choose by options.")
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence; mandatory, kept in the audit log.")]
 KindOption = Annotated[ReviewKind | None, typer.Option("--kind", help="Only reviews of this kind.")]
 PriorityOption = Annotated[Priority | None, typer.Option("--priority", help="Only reviews as urgent as this.")]
 MineOption = Annotated[bool, typer.Option("--mine", help="Only reviews that you have claimed.")]

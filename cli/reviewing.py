@@ -15,11 +15,10 @@ from temporalio.client import (
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.context import ANSWER, STILL_DONE, explain, gather_bounded, no_worker, unknown
+from cli.context import ANSWER, explain, gather_all, query, unknown, update
 from cli.output import CommandError, Exit
 from domain import ids
 from domain.base import Model
@@ -87,12 +86,7 @@ async def state_of(temporal: Client, review_id: str) -> ReviewState:
     Raises:
         CommandError: there is no such review, or no worker answers.
     """
-    handle = temporal.get_workflow_handle(review_id)
-    try:
-        state: ReviewState = await handle.query("state", result_type=ReviewState, rpc_timeout=ANSWER)
-    except RPCError as error:
-        explain(error, f"review {review_id}", LOOK_UP)
-    return state
+    return await query(temporal, review_id, "state", ReviewState, f"review {review_id}", LOOK_UP)
 
 
 async def open_reviews(temporal: Client, choice: Choice) -> list[ReviewState]:
@@ -101,17 +95,14 @@ async def open_reviews(temporal: Client, choice: Choice) -> list[ReviewState]:
     Raises:
         CommandError: one of them does not answer, so the list would be wrong.
     """
-    query = f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus = 'Running'"
+    listed = f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus = 'Running'"
     if choice.kind is not None:
-        query += f" AND ReviewKind = '{choice.kind}'"
+        listed += f" AND ReviewKind = '{choice.kind}'"
     if choice.priority is not None:
-        query += f" AND ReviewPriority = '{choice.priority}'"
-    found = {execution.id async for execution in temporal.list_workflows(query)}
-    answers = await gather_bounded([functools.partial(state_of, temporal, review_id) for review_id in found])
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    waiting = [state for state in answers if state.decision is None and choice.takes(state)]
+        listed += f" AND ReviewPriority = '{choice.priority}'"
+    found = {execution.id async for execution in temporal.list_workflows(listed)}
+    states = await gather_all([functools.partial(state_of, temporal, review_id) for review_id in found])
+    waiting = [state for state in states if state.decision is None and choice.takes(state)]
     return sorted(waiting, key=lambda state: (is_postponed(state), state.deadline, state.id))
 
 
@@ -140,11 +131,8 @@ async def find(temporal: Client, which: str) -> str:
     except ValidationError:
         raise CommandError("ID: is no id of a review: look ids up with `clotho review list`.", field="ID") from None
     possible = [ids.review_workflow_id(kind, subject) for kind in ReviewKind]
-    answers = await gather_bounded([functools.partial(_description, temporal, review_id) for review_id in possible])
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    found: list[WorkflowExecutionDescription] = [answer for answer in answers if answer is not None]
+    answers = await gather_all([functools.partial(_description, temporal, review_id) for review_id in possible])
+    found = [answer for answer in answers if answer is not None]
     running = [one.id for one in found if one.status is WorkflowExecutionStatus.RUNNING]
     if len(running) > 1:
         raise CommandError(f"ID: {which} has several open reviews: name one of {', '.join(running)}.", field="ID")
@@ -162,23 +150,18 @@ async def _description(temporal: Client, review_id: str) -> WorkflowExecutionDes
         explain(error, f"review {review_id}", LOOK_UP)
 
 
-async def tell(temporal: Client, review_id: str, update: str, message: Model, gives: type[M]) -> M:
+async def tell(temporal: Client, review_id: str, name: str, message: Model, gives: type[M]) -> M:
     """Send an update to a review and return its answer.
 
     Raises:
         WorkflowUpdateFailedError: the review refuses it, and says why.
         CommandError: the review is over or unknown, or no worker answers.
     """
-    handle = temporal.get_workflow_handle(review_id)
-    try:
-        answer: M = await handle.execute_update(update, message, result_type=gives, rpc_timeout=ANSWER)
-    except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise no_worker(f"review {review_id}", STILL_DONE) from None
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            explain(error, f"review {review_id}", LOOK_UP)
-        raise CommandError(_over(await state_of(temporal, review_id)), Exit.FAILED) from None
-    return answer
+
+    async def over() -> CommandError:
+        return CommandError(_over(await state_of(temporal, review_id)), Exit.FAILED)
+
+    return await update(temporal, review_id, name, message, gives, f"review {review_id}", over)
 
 
 def _over(state: ReviewState) -> str:

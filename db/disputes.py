@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from db import markets
 from db.pool import Connection, Pool
 from domain import errors
 from domain.base import Model
 from domain.dispute import Dispute, Opinion
 from domain.rules import Answer
+from domain.status import MarketStatus
 
 Status = Literal["submitted", "refused", "open", "escalated", "upheld", "overturned"]
 """submitted: stored, not admitted yet; open and escalated keep the market from being finalised."""
@@ -167,7 +169,11 @@ async def record_opinion(connection: Connection, dispute_id: UUID, opinion: Opin
 async def close(
     connection: Connection, dispute_id: UUID, status: Literal["upheld", "overturned"], by: str, why: str
 ) -> bool:
-    """Close an open dispute; False when it is closed already, which is then left as it is."""
+    """Close an open dispute; with the last open one of a market, the market is resolved again.
+
+    Returns:
+        False when it is closed already, which is then left as it is.
+    """
     closed = await connection.fetchval(
         "UPDATE disputes SET status = $2, closed_by = $3, closed_why = $4, updated_at = now()"
         " WHERE id = $1 AND status = ANY($5) RETURNING true",
@@ -177,6 +183,9 @@ async def close(
         why,
         _OPEN,
     )
+    market_id: UUID = await connection.fetchval("SELECT market_id FROM disputes WHERE id = $1", dispute_id)
+    if not await open_of_market(connection, market_id):
+        await markets.move(connection, market_id, MarketStatus.RESOLVED)
     return bool(closed)
 
 

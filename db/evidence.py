@@ -124,6 +124,11 @@ async def latest_look(connection: Connection | Pool, market_id: UUID) -> int | N
     return look
 
 
+async def documents_of_look(connection: Connection | Pool, market_id: UUID, look: int) -> dict[str, Document]:
+    """The same as the resolver reads them, by name of the source."""
+    return {entry.source: entry.document() for entry in await of_look(connection, market_id, look)}
+
+
 def _decompressed(stored: bytes) -> bytes | None:
     try:
         return zstandard.decompress(stored, max_output_size=MAX_SIZE)

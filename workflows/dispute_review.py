@@ -63,8 +63,7 @@ class DisputeReview(Story):
         )
 
     def _refuse_cancellation(self) -> None:
-        self._refused = [*self._refused, "cancel: a dispute ends with an answer"][-5:]
-        self.show()
+        self.keep_refusal("cancel: a dispute ends with an answer")
 
     def may_abort(self) -> bool:
         """A step of a dispute is retried until it is done."""

@@ -213,7 +213,11 @@ class Story:
 
     def note_refusal(self, message: str, error: ApplicationError) -> None:
         """Keep a refused signal visible: it has no caller who could be told."""
-        self._refused = [*self._refused, f"{message}: {error.message}"][-REFUSALS_KEPT:]
+        self.keep_refusal(f"{message}: {error.message}")
+
+    def keep_refusal(self, sentence: str) -> None:
+        """Keep the last refusals where people look."""
+        self._refused = [*self._refused, sentence][-REFUSALS_KEPT:]
         self.show()
 
     def _decide_parked(self, decision: Unpark) -> Accepted:

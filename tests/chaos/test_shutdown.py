@@ -30,7 +30,7 @@ async def test_a_step_in_flight_is_finished_and_its_work_kept(operator: Operator
     asked_now = (("market", "show", str(market_id)), ("market", "resume", str(market_id), "--reason", "a test"))
     for answer in await asyncio.gather(*(operator.clotho(*arguments) for arguments in asked_now)):
         assert (answer.code, answer.out) == (3, "")
-        assert answer.err.startswith("Error: No worker answered for ")
+        assert answer.err.startswith(f"Error: No worker answered for market {market_id}")
 
     next_worker = await stack.start_worker()
     await operator.becomes(market_id, "active")

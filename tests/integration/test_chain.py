@@ -17,13 +17,14 @@ from solders.signature import Signature
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
-from spl.token.instructions import create_associated_token_account, get_associated_token_address, mint_to, set_authority
-from spl.token.models import AuthorityType, MintToParams, SetAuthorityParams
+from spl.token.instructions import set_authority
+from spl.token.models import AuthorityType, SetAuthorityParams
 
 from activities.market_chain import NewRecord, Overturn
 from activities.token2022 import mint_address
 from activities.transactions import connect
 from db import pool as database
+from deploy.local.trading import buy
 from domain.errors import (
     BAD_INPUT,
     CHAIN_CONFLICT,
@@ -335,20 +336,7 @@ async def test_an_outcome_is_not_written_over_a_cancellation_on_its_way(world: W
 async def test_holdings_are_the_tokens_of_one_owner(world: World) -> None:
     market_id = await world.published()
     owner, stranger = Keypair().pubkey(), Keypair().pubkey()
-    yes = mint_address(world.publisher.pubkey(), market_id, "yes")
-    publisher = world.publisher.pubkey()
-    account = get_associated_token_address(owner, yes, TOKEN_2022_PROGRAM_ID)
-    await world.send(
-        [
-            create_associated_token_account(publisher, owner, yes, TOKEN_2022_PROGRAM_ID),
-            mint_to(
-                MintToParams(
-                    program_id=TOKEN_2022_PROGRAM_ID, mint=yes, dest=account, mint_authority=publisher, amount=2_500_000
-                )
-            ),
-        ],
-        world.publisher,
-    )
+    await buy(world.client, world.publisher, market_id, owner, side="yes", millionths=2_500_000)
     held = await world.chain().holdings(market_id, str(owner))
     assert (held.yes, held.no) == (2_500_000, 0)
     none = await world.chain().holdings(market_id, str(stranger))
