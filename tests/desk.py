@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import termios
 from collections.abc import AsyncIterator
@@ -28,6 +29,12 @@ from tests.operator import CLOTHO, Answer, Operator
 from tests.workflows.world import Review, World
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+def _at_a_terminal() -> None:
+    """What a shell does for what it starts: a terminal of its own, and ctrl-C means something."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -175,8 +182,7 @@ class Reviewer:
             environment.pop(name, None)
         process = await asyncio.create_subprocess_exec(
             CLOTHO, *arguments, env=environment | {"TERM": "xterm-256color"}, stdin=its, stdout=its, stderr=its,
-            # With a terminal of its own, which sends it what ctrl-C means.
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            start_new_session=True, preexec_fn=_at_a_terminal,
         )  # fmt: skip
         os.close(its)
         terminal = Terminal(ours, process)

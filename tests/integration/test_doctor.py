@@ -12,28 +12,27 @@ from domain import review, search_attributes
 from domain.ids import review_workflow_id
 from domain.review import KINDS, ReviewKind, ReviewRequest
 from domain.steps import Role
-from tests.conftest import EmbeddedStack
+from tests.conftest import EmbeddedStack, WorkerProcess
 from tests.operator import Operator
 from tests.support import eventually
 
 
-async def findings(operator: Operator) -> tuple[int, dict[str, dict[str, Any]]]:
-    answer = await operator.clotho("doctor", "--json")
+async def findings(operator: Operator, **settings: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    answer = await operator.clotho("doctor", "--json", settings=settings)
     return answer.code, {finding["check"]: finding for finding in answer.data}
 
 
-async def test_without_workers_nothing_resolves_and_with_them_all_is_well(
-    operator: Operator, stack: EmbeddedStack
-) -> None:
-    worker = await stack.start_worker()
+async def test_with_workers_all_is_well(operator: Operator, worker: WorkerProcess, database_url: str) -> None:
+    assert await worker.ready()
 
     async def all_well() -> bool:
-        code, found = await findings(operator)
+        # Other tests leave markets in the shared database, as if nobody had resolved them.
+        code, found = await findings(operator, DATABASE_URL=database_url)
         return code in {0, 1} and all(found[f"workers {role}"]["level"] == "ok" for role in ("sources", "chain"))
 
     await eventually(all_well, "a healthy report")
     await worker.stop()
-    _, found = await findings(operator)
+    _, found = await findings(operator, DATABASE_URL=database_url)
     assert {found[name]["level"] for name in ("temporal", "postgres", "migrations", "chain", "model")} == {"ok"}
 
 
