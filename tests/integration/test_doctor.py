@@ -31,7 +31,6 @@ async def test_with_workers_all_is_well(operator: Operator, worker: WorkerProces
         return code in {0, 1} and all(found[f"workers {role}"]["level"] == "ok" for role in ("sources", "chain"))
 
     await eventually(all_well, "a healthy report")
-    await worker.stop()
     _, found = await findings(operator, DATABASE_URL=database_url)
     assert {found[name]["level"] for name in ("temporal", "postgres", "migrations", "chain", "model")} == {"ok"}
 
