@@ -22,7 +22,7 @@ demo: install ## Real questions through whole lifecycles, in under a minute
 	$(BIN)/clotho demo
 
 test: install ## All tests but the long chaos
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not long" -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: install ## The long chaos
 	$(BIN)/pytest -m long tests/chaos

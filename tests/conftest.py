@@ -20,6 +20,10 @@ from tests.support import eventually, free_ports
 
 _TEMPLATE = "clotho_template"
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So a shell starts what it puts into the background; the programs under test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Database:
     """The server behind `postgres_url`: makes and drops databases."""

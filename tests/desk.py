@@ -5,11 +5,10 @@ import fcntl
 import os
 import pty
 import re
-import signal
 import struct
 import termios
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -29,12 +28,6 @@ from tests.operator import CLOTHO, Answer, Operator
 from tests.workflows.world import Review, World
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
-
-
-def _at_a_terminal() -> None:
-    """What a shell does for what it starts: a terminal of its own, and ctrl-C means something."""
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -79,6 +72,18 @@ class Terminal:
         """Wait for its end; returns its exit status."""
         async with asyncio.timeout(30):
             return await self._process.wait()
+
+    async def is_interrupted(self) -> int:
+        """Press ctrl-C until it ends, as people do; returns its exit status.
+
+        Python forgets a signal that comes between its last look for one and the reading that blocks: microseconds,
+        but just those in which the text that the test waits for appears.
+        """
+        while True:
+            self.types("\x03")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(5):
+                    return await self._process.wait()
 
     async def leave(self) -> None:
         """End it, however far it is."""
@@ -182,7 +187,8 @@ class Reviewer:
             environment.pop(name, None)
         process = await asyncio.create_subprocess_exec(
             CLOTHO, *arguments, env=environment | {"TERM": "xterm-256color"}, stdin=its, stdout=its, stderr=its,
-            start_new_session=True, preexec_fn=_at_a_terminal,
+            # With a terminal of its own, which sends it what ctrl-C means.
+            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(its)
         terminal = Terminal(ours, process)

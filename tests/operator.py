@@ -31,6 +31,7 @@ from domain.ids import market_workflow_id, review_workflow_id
 from domain.market import MarketEnd, MarketState, Proposal
 from domain.review import ReviewKind, ReviewState
 from domain.rules import NotYetPublished
+from tests.commands import Commands, commands
 from tests.conftest import EmbeddedStack
 from tests.drafts import draft, fred_rules
 from tests.support import eventually
@@ -86,9 +87,10 @@ class Operator:
         site: site_control.SiteControl,
         node: httpx.AsyncClient,
         llm: httpx.AsyncClient,
+        commands: Commands,
     ) -> None:
         self.stack, self.temporal, self.pool, self.site = stack, temporal, pool, site
-        self._node, self._llm = node, llm
+        self._node, self._llm, self._commands = node, llm, commands
         self._unused = {
             source: iter([s for s in load_series() if s.source == source and len(s.observations) > 1])
             for source in ("fred", "dbnomics", "yfinance", "wikipedia")
@@ -99,14 +101,10 @@ class Operator:
     async def clotho(self, *arguments: str, stdin: bytes = b"", settings: Mapping[str, str] | None = None) -> Answer:
         """Run `clotho` to its end, with `settings` over the stack's; an empty value takes one away."""
         environment = os.environ | self.stack.environment | {"CLOTHO_IDENTITY": REVIEWER} | dict(settings or {})
-        process = await asyncio.create_subprocess_exec(
-            CLOTHO, *arguments, env={name: value for name, value in environment.items() if value},
-            # Where no .clotho lies, so that these settings are all.
-            cwd=self.stack.folder / "logs",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate(stdin)
-        return Answer(process.returncode or 0, out.decode(), err.decode())
+        environment = {name: value for name, value in environment.items() if value}
+        # Where no .clotho lies, so that these settings are all.
+        status, out, err = await self._commands.run(arguments, environment, self.stack.folder / "logs", stdin)
+        return Answer(status, out.decode(), err.decode())
 
     # Questions.
 
@@ -298,4 +296,5 @@ async def at_work(stack: EmbeddedStack) -> AsyncIterator[Operator]:
             await enter(site_control.connected(settings["SOURCES_CONNECT_TO"], Path(settings["SOURCES_CA_FILE"]))),
             await enter(httpx.AsyncClient(base_url=settings["SOLANA_RPC_URL"], trust_env=False, timeout=30)),
             await enter(httpx.AsyncClient(base_url=settings["OPENAI_BASE_URL"].removesuffix("/v1"), trust_env=False)),
+            await enter(commands()),
         )

@@ -1,4 +1,4 @@
-"""The stories whose histories and fingerprints are kept: the distinct ways through a lifecycle."""
+"""The stories whose histories and fingerprints are kept: the distinct ways through each workflow."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,23 +6,34 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
-from db import markets
+from cli.feeding import start as start_intake
+from cli.migration import BUNDLED, read_inputs
+from db import ai_config, ai_versions, markets, model_migrations, news
 from deploy.local import data
 from deploy.local.source_site.control import Fault, Release
-from domain import steps
+from domain import migration, steps
+from domain.base import Model
+from domain.ids import migration_workflow_id
 from domain.market import MarketDraft, Note, Proposal, Unpark
+from domain.migration import MigrationEnd, MigrationRequest
+from domain.news import IntakeEnd
+from domain.news_items import item_of
 from domain.review import Approve, Reject, RejectCode, RequestChanges, Resolve, ReviewKind
 from domain.rules import NotYetPublished, ResolutionRules
 from domain.status import MarketStatus
+from domain.steps import Role
+from prompts import loader
 from tests.support import eventually
-from tests.workflows.world import REVIEWER, Market, Question, Review, TextQuestion, World, text_question
+from tests.workflows.world import REVIEWER, Market, Question, Review, Running, TextQuestion, World, text_question
 
 NOTE = Note(by="operator", reason="the story goes so")
 APPROVAL = Approve(by=REVIEWER, reason="the question is clear", at_once=True)
+OTHER_VERSION = "ai_v1.0.2_gpt41_20260702"
 
 
 @dataclass(frozen=True)
@@ -212,6 +223,37 @@ async def parked_and_retried(stage: Stage) -> Market:
     return market
 
 
+async def news_becomes_a_market(stage: Stage) -> Running[Any, IntakeEnd]:
+    # The rules are silent about it, so that the model decides.
+    item = item_of(
+        url="", title=f"{uuid4().hex} to return to the park", content="The keepers plan it until September 9, 2031."
+    )
+    assert item is not None
+    async with stage.world.pool.acquire() as connection, connection.transaction():
+        await news.store(connection, None, [item])
+    handle = await start_intake(stage.world.client, "story", poll=False)
+    intake = Running(stage.world, handle.id, Model, IntakeEnd)
+    await intake.result()
+    return intake
+
+
+async def migration_rejected(stage: Stage) -> Running[Any, MigrationEnd]:
+    made = await ai_versions.create(stage.world.pool, OTHER_VERSION, {}, loader.hashes(), "operator", NOTE.reason)
+    await model_migrations.add_inputs(stage.world.pool, read_inputs(BUNDLED, made, loader.BUNDLED))
+    current = str(await ai_config.get(stage.world.pool, "ai_version"))
+    request = MigrationRequest(id=uuid4().hex, old_version=current, new_version=made.version, by="operator")
+    await model_migrations.begin(stage.world.pool, request, NOTE.reason)
+    await stage.world.client.start_workflow(
+        migration.WORKFLOW, request, id=migration_workflow_id(request.id), task_queue=Role.ORCHESTRATOR.value
+    )
+    review = Review(stage.world, ReviewKind.MODEL_MIGRATION, request.id)
+    await review.opens()
+    await review.decide("reject", Reject(by=REVIEWER, reason="too dear", code=RejectCode.OTHER, at_once=True))
+    migrating = Running(stage.world, migration_workflow_id(request.id), Model, MigrationEnd)
+    await migrating.result()
+    return migrating
+
+
 async def parked_at_a_source(stage: Stage, question: TextQuestion) -> tuple[Market, Callable[[], Awaitable[None]]]:
     """A market whose source is gone at expiry, and what brings it back; its host is no other story's."""
     host = urlsplit(question.question.url).hostname
@@ -238,7 +280,7 @@ async def paused_and_resumed(stage: Stage) -> Market:
     return market
 
 
-STORIES: dict[str, Callable[[Stage], Awaitable[Market]]] = {
+STORIES: dict[str, Callable[[Stage], Awaitable[Running[Any, Any]]]] = {
     story.__name__: story
     for story in (
         happy_machine_checkable,
@@ -254,6 +296,8 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Market]]] = {
         not_yet_published,
         parked_and_retried,
         paused_and_resumed,
+        news_becomes_a_market,
+        migration_rejected,
     )
 }
 
@@ -262,12 +306,12 @@ async def tell(world: World, pace: Pace) -> dict[str, WorkflowHistory]:
     """Tell all stories at once, to their ends; returns their histories by name, those of reviews and disputes too."""
     series = (one for one in data.load_series() if one.source == "fred" and len(one.observations) > 1)
 
-    async def told(name: str, story: Callable[[Stage], Awaitable[Market]]) -> dict[str, WorkflowHistory]:
+    async def told(name: str, story: Callable[[Stage], Awaitable[Running[Any, Any]]]) -> dict[str, WorkflowHistory]:
         question = Question(next(series), world.site)
         await question.withhold()
-        market = await story(Stage(world, pace, question))
-        return {name: await market.history()} | {
-            f"{name}.{place}": history for place, history in enumerate(await market.histories_of_children(), start=1)
+        running = await story(Stage(world, pace, question))
+        return {name: await running.history()} | {
+            f"{name}.{place}": history for place, history in enumerate(await running.histories_of_children(), start=1)
         }
 
     async with asyncio.TaskGroup() as group:

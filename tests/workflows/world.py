@@ -42,6 +42,7 @@ from deploy.local.trading import buy
 from domain.base import Model
 from domain.dispute import Dispute
 from domain.ids import market_workflow_id, review_workflow_id
+from domain.market import WORKFLOW as MARKET_WORKFLOW
 from domain.market import Accepted, MarketDraft, MarketEnd, MarketState, Proposal
 from domain.review import WORKFLOW as REVIEW_WORKFLOW
 from domain.review import (
@@ -197,7 +198,10 @@ async def _descendants(client: Client, history: WorkflowHistory) -> list[Workflo
     found = []
     for event in history.events:
         if event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
-            child = event.child_workflow_execution_started_event_attributes.workflow_execution
+            started = event.child_workflow_execution_started_event_attributes
+            if started.workflow_type.name == MARKET_WORKFLOW:
+                continue  # a story of its own
+            child = started.workflow_execution
             handle = client.get_workflow_handle(child.workflow_id, run_id=child.run_id)
             # A withdrawn one ends only after whoever asked.
             await handle.result()
@@ -285,6 +289,10 @@ class Running(Generic[S, E]):
     async def history(self) -> WorkflowHistory:
         return await self._handle.fetch_history()
 
+    async def histories_of_children(self) -> list[WorkflowHistory]:
+        """The histories of the workflows that were started for it, of theirs too, in order."""
+        return await _descendants(self._world.client, await self.history())
+
     async def events(self) -> Sequence[HistoryEvent]:
         return (await self.history()).events
 
@@ -349,10 +357,6 @@ class Market(Running[MarketState, MarketEnd]):
             return sum(event.event_type == kind for event in await self.events()) == count
 
         await eventually(started, f"{count} child workflows")
-
-    async def histories_of_children(self) -> list[WorkflowHistory]:
-        """The histories of the workflows that were started for it, of theirs too, in order."""
-        return await _descendants(self._world.client, await self.history())
 
     async def row(self) -> markets.Market:
         return await markets.get(self._world.pool, self.id)
@@ -516,6 +520,13 @@ async def world_in_skipped_time(environment: dict[str, str], runtime: Runtime | 
     Steps run in real time, while the market's clock goes as fast as the real one; chain and source site know of no
     skipped time at all.
     """
+    async with skipping_server(runtime) as client, world_on(client, environment) as world:
+        yield world
+
+
+@asynccontextmanager
+async def skipping_server(runtime: Runtime | None = None) -> AsyncIterator[Client]:
+    """A client of a Temporal server of its own, where each workflow has a clock that can be moved."""
     server = await WorkflowEnvironment.start_local(
         dev_server_existing_path=str(Path(sysconfig.get_path("scripts"), "temporal")),
         dev_server_extra_args=[
@@ -528,5 +539,5 @@ async def world_in_skipped_time(environment: dict[str, str], runtime: Runtime | 
         data_converter=pydantic_data_converter,
         runtime=runtime,
     )  # fmt: skip
-    async with server, world_on(server.client, environment) as world:
-        yield world
+    async with server:
+        yield server.client
