@@ -10,6 +10,7 @@ import asyncpg
 from temporalio import activity
 
 from domain import errors
+from domain.base import Model
 from domain.steps import I, O, Step
 
 S = TypeVar("S")
@@ -62,10 +63,10 @@ def implementations(owner: object) -> dict[str, Callable[..., Awaitable[Any]]]:
 
 
 @contextlib.asynccontextmanager
-async def heartbeating() -> AsyncIterator[None]:
+async def heartbeating(details: Callable[[], Model | None] = lambda: None) -> AsyncIterator[None]:
     """Heartbeat in the background for as long as the block runs, three times in each heartbeat time-out.
 
-    Only for work that awaits: a blocked event loop stops the heartbeats, as it should.
+    Only for work that awaits: a blocked event loop stops the heartbeats, as it should. `details` says how far it is.
     """
     timeout = activity.info().heartbeat_timeout
     if timeout is None:
@@ -74,7 +75,8 @@ async def heartbeating() -> AsyncIterator[None]:
 
     async def beat() -> None:
         while True:
-            activity.heartbeat()
+            progress = details()
+            activity.heartbeat(*(() if progress is None else (progress,)))
             await asyncio.sleep(timeout.total_seconds() / 3)
 
     beating = asyncio.create_task(beat())

@@ -176,6 +176,15 @@ class _PinnedTransport(httpx.AsyncHTTPTransport):
             raise
 
 
+def public_transport() -> httpx.AsyncHTTPTransport:
+    """For requests to what outsiders name: goes to public addresses only.
+
+    Raises in a request:
+        ApplicationError: SourceRefused, SourceUnreachable.
+    """
+    return _PinnedTransport(None, httpx.create_ssl_context(trust_env=False))
+
+
 class Fetcher:
     """Fetches sources; one for each worker, open while it runs (`async with`).
 

@@ -5,14 +5,14 @@ from typing import Literal
 from uuid import UUID
 
 from activities.base import implements
-from db import ai_config, audit, disputes, evidence, markets, proposals, reviewers, step_results
+from db import ai_config, audit, disputes, evidence, markets, pii, proposals, reviewers, step_results
 from db.pool import Connection, Pool
 from domain import steps
 from domain.canonical import evidence_root
 from domain.dispute import CloseRequest, DisputeEnd
 from domain.market import Decided, DecideRequest, Draft, HandResolution, Resolution, Waiting
 from domain.resolver import resolve
-from domain.review import RecordReviewRequest, Reviewer, ReviewerRequest, ReviewTerms
+from domain.review import RecordReviewRequest, Reviewer, ReviewerRequest, ReviewKind, ReviewTerms
 from domain.rules import ResolutionRules
 from domain.status import MarketStatus, ProposalStatus
 from domain.verdict import ConditionResult
@@ -95,6 +95,8 @@ class StoreSteps:
         return await step_results.commit_once(self._pool, steps.RECORD_REVIEW, key, terms, effect)
 
     async def _proposer(self, request: RecordReviewRequest) -> str | None:
+        if request.kind is ReviewKind.PII_RUN:
+            return await pii.asked_by(self._pool, request.subject)
         if request.market_id is None:
             return None
         return (await proposals.get(self._pool, request.market_id)).proposer

@@ -30,7 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli.output import CommandError, Exit, fail
 from db.pool import Pool, connect
-from domain import errors
+from domain import errors, signing
 from domain.base import Model
 from domain.ids import market_workflow_id
 from domain.market import Accepted, MarketState
@@ -56,6 +56,11 @@ class CliSettings(BaseSettings):
     sources_connect_to: str | None = None
     sources_ca_file: Path | None = None
     prompts_dir: DirectoryPath = BUNDLED
+    model_verify_key: str | None = None
+    model_confidence_threshold: Annotated[float, Field(ge=0, le=1)] = 0.7
+    retraining_threshold: Annotated[int, Field(ge=1)] = 50
+    pii_hash_key: SecretStr | None = None
+    pii_patterns: str = "[]"
     clotho_identity: Annotated[str, Field(max_length=100)] = ""
 
     @property
@@ -67,6 +72,15 @@ class CliSettings(BaseSettings):
             raise CommandError(
                 "CLOTHO_IDENTITY is missing: the system has no name for its user, so set it to yours."
             ) from None
+
+    @property
+    def verify_key(self) -> str:
+        """The public key of the signatures of models."""
+        key = self.model_verify_key
+        if key is None or not signing.is_key(key):
+            fault = "missing" if key is None else "no key"
+            raise CommandError(f"MODEL_VERIFY_KEY is {fault}: set it to the public key of training, see .env.example.")
+        return key
 
 
 def env_file() -> Path:
@@ -225,6 +239,14 @@ async def connected() -> AsyncIterator[Context]:
     )
     async with await connect(configured.database_url.get_secret_value(), max_size=4) as pool:
         yield Context(configured, client, pool)
+
+
+@asynccontextmanager
+async def database() -> AsyncIterator[tuple[CliSettings, Pool]]:
+    """Settings and Postgres alone, for what must work while Temporal is down."""
+    configured = settings()
+    async with await connect(configured.database_url.get_secret_value(), max_size=4) as pool:
+        yield configured, pool
 
 
 def command(body: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

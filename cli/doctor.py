@@ -7,8 +7,6 @@ from enum import StrEnum
 
 import asyncpg
 import httpx
-import redis.asyncio as redis
-from cryptography import x509
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.api.enums.v1 import TaskQueueType
@@ -232,6 +230,8 @@ async def _redis(asked: DoctorSettings) -> list[Finding]:
         return []
 
     async def ask() -> str:
+        import redis.asyncio as redis  # only here: every command would wait for it
+
         async with redis.from_url(url) as client:
             await client.ping()
         return "answers"
@@ -272,6 +272,8 @@ async def _certificate(configured: CliSettings) -> list[Finding]:
         return []
 
     async def ask() -> str:
+        from cryptography import x509
+
         certificate = x509.load_pem_x509_certificate(await asyncio.to_thread(file.read_bytes))
         days = (certificate.not_valid_after_utc - datetime.now(UTC)).days
         if days < CERTIFICATE_DAYS:

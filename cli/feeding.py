@@ -8,17 +8,15 @@ from temporalio.client import (
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
-    ScheduleUpdate,
-    ScheduleUpdateInput,
     WorkflowHandle,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
+from cli.scheduling import keep
 from domain.ids import intake_workflow_id
 from domain.news import EVERY_FEED, WORKFLOW, IntakeEnd, IntakeRequest
 from domain.steps import Role
@@ -43,17 +41,7 @@ async def schedule(temporal: Client, every: timedelta = EVERY) -> bool:
         # What a poll missed, the next one finds; two at once would only wait for each other.
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=every),
     )
-    try:
-        await temporal.create_schedule(SCHEDULE, wanted)
-    except ScheduleAlreadyRunningError:
-
-        def update(found: ScheduleUpdateInput) -> ScheduleUpdate:
-            wanted.state = found.description.schedule.state  # paused stays paused
-            return ScheduleUpdate(wanted)
-
-        await temporal.get_schedule_handle(SCHEDULE).update(update)
-        return False
-    return True
+    return await keep(temporal, SCHEDULE, wanted)
 
 
 async def start(

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,46 +17,82 @@ from cli import (
     doctor,
     experiment,
     feed,
+    feedback,
+    flag,
+    follow_up,
     ingest,
+    lead,
     market,
     migration,
+    model,
+    outcomes,
     parked,
+    pii,
     proposal,
     replay,
     review,
     reviewer,
+    schedule,
     stack,
     template,
+    transaction,
     worker,
 )
-from cli.output import CommandError, Exit, fail
+from cli.output import CommandError, Exit, fail, say
 
 app = typer.Typer(
-    help="Durable workflows for prediction markets, on Temporal.",
     epilog="Exit status: 0 done; 1 a check failed or a decision was refused; 2 wrong input, nothing was changed;"
     " 3 Temporal, Postgres or the chain cannot be reached. Every command takes --help, and --json where it answers.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals can hold keys
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"clotho {version('clotho')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    wanted: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Durable workflows for prediction markets and model operations, on Temporal."""
+
+
+MARKETS, MODELS, PRIVACY, OPERATIONS = "Prediction markets", "Models, leads and feedback", "Privacy", "Operations"
+
+app.command("demo", rich_help_panel=stack.PANEL)(demo.demo)
 app.add_typer(stack.app)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.command("worker")(worker.worker)
-app.add_typer(market.app, name="market")
-app.add_typer(proposal.app, name="proposal")
-app.add_typer(review.app, name="review")
-app.add_typer(reviewer.app, name="reviewer")
-app.add_typer(dispute.app, name="dispute")
-app.add_typer(feed.app, name="feed")
-app.add_typer(ingest.app, name="ingest")
-app.add_typer(parked.app, name="parked")
-app.add_typer(audit.app, name="audit")
-app.add_typer(config.app, name="config")
-app.add_typer(ai_version.app, name="ai-version")
-app.add_typer(experiment.app, name="experiment")
-app.add_typer(migration.app, name="model-migration")
-app.add_typer(template.app, name="template")
-app.command("replay")(replay.replay)
+app.add_typer(market.app, name="market", rich_help_panel=MARKETS)
+app.add_typer(proposal.app, name="proposal", rich_help_panel=MARKETS)
+app.add_typer(dispute.app, name="dispute", rich_help_panel=MARKETS)
+app.add_typer(feed.app, name="feed", rich_help_panel=MARKETS)
+app.add_typer(ingest.app, name="ingest", rich_help_panel=MARKETS)
+app.add_typer(template.app, name="template", rich_help_panel=MARKETS)
+app.add_typer(ai_version.app, name="ai-version", rich_help_panel=MARKETS)
+app.add_typer(experiment.app, name="experiment", rich_help_panel=MARKETS)
+app.add_typer(migration.app, name="model-migration", rich_help_panel=MARKETS)
+app.add_typer(model.app, name="model", rich_help_panel=MODELS)
+app.add_typer(lead.app, name="lead", rich_help_panel=MODELS)
+app.add_typer(outcomes.app, name="outcomes", rich_help_panel=MODELS)
+app.add_typer(follow_up.app, name="follow-up", rich_help_panel=MODELS)
+app.add_typer(flag.app, name="flag", rich_help_panel=MODELS)
+app.add_typer(feedback.app, name="feedback", rich_help_panel=MODELS)
+app.add_typer(transaction.app, name="transaction", rich_help_panel=MODELS)
+app.add_typer(pii.app, name="pii", rich_help_panel=PRIVACY)
+app.add_typer(review.app, name="review", rich_help_panel=OPERATIONS)
+app.add_typer(reviewer.app, name="reviewer", rich_help_panel=OPERATIONS)
+app.add_typer(parked.app, name="parked", rich_help_panel=OPERATIONS)
+app.command("doctor", rich_help_panel=OPERATIONS)(doctor.doctor)
+app.add_typer(schedule.app, name="schedule", rich_help_panel=OPERATIONS)
+app.add_typer(config.app, name="config", rich_help_panel=OPERATIONS)
+app.add_typer(audit.app, name="audit", rich_help_panel=OPERATIONS)
+app.command("worker", rich_help_panel=OPERATIONS)(worker.worker)
+app.command("replay", rich_help_panel=OPERATIONS)(replay.replay)
 
 
 def main() -> NoReturn:

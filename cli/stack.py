@@ -26,6 +26,8 @@ from deploy.local.state import CONTENTS, PartState, StackState, end_leftovers, r
 from deploy.local.supervisor import Show, StackError
 
 app = typer.Typer()
+PANEL = "This machine"
+"""Under which `clotho --help` lists the commands."""
 
 P = ParamSpec("P")
 
@@ -55,7 +57,7 @@ def _as_command_error(error: StackError) -> CommandError:
     return CommandError(sentence[:1].upper() + sentence[1:], Exit.FAILED)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 @_command
 def up(
     detach: Annotated[
@@ -98,7 +100,7 @@ def up(
         asyncio.run(run(settings, show=_shown_on(Console(stderr=True) if as_json else console), when_ready=announce))
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 @_command
 def down(as_json: JsonOption = False) -> None:
     """Stop the embedded stack: the workers first, which finish what they do, then the rest. Data stay.
@@ -124,7 +126,7 @@ def down(as_json: JsonOption = False) -> None:
     emit({"stopped": state is not None, "ended_leftovers": left}, as_json, lambda: say(sentence))
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 @_command
 def status(as_json: JsonOption = False) -> None:
     """Show the parts of the embedded stack: state, how long, restarts, where.
@@ -136,7 +138,7 @@ def status(as_json: JsonOption = False) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 @_command
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -8,6 +8,8 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from domain import ai
 from domain.base import Model
 from domain.market import Category
+from domain.model import ModelName
+from domain.pii import ColumnName
 
 Limit = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Period = Literal["minute", "hour", "day"]
@@ -53,6 +55,15 @@ class Config(Model):
     ]
     llm_daily_budget_usd: Annotated[
         float | None, Field(ge=0, le=1_000_000, description="dollars per UTC day for the model; null: any", strict=True)
+    ]
+    pii_approval: Annotated[
+        bool, Field(description="whether a person approves a PII run before it writes", strict=True)
+    ]
+    pii_columns: Annotated[
+        tuple[ColumnName, ...], Field(max_length=100, description="text columns, table.column, that PII runs go over")
+    ]
+    model_approval: Annotated[
+        tuple[ModelName, ...], Field(max_length=10, description="models whose new versions a person approves")
     ]
 
     @model_validator(mode="after")

@@ -86,6 +86,19 @@ CHAIN_REJECTED = Kind(
 )
 CHAIN_UNFUNDED = Kind("ChainUnfunded", False, Acts.OPERATOR, "fund the wallet named, then `clotho parked retry`")
 
+REDIS_UNAVAILABLE = Kind(
+    "RedisUnavailable", True, Acts.OPERATOR, "check REDIS_URL and the server, then `clotho parked retry`"
+)
+PII_COLUMN_UNUSABLE = Kind(
+    "PiiColumnUnusable", False, Acts.OPERATOR, "correct `clotho config set pii_columns`, then start another run"
+)
+PII_RUN_FAULT = Kind(
+    "PiiRunFault", True, Acts.OPERATOR, "report the fault with the worker's log, then `clotho parked retry`"
+)
+
+TRAINING_DATA_CHANGED = Kind("TrainingDataChanged", False, Acts.OPERATOR, "start it again with `clotho model retrain`")
+MODEL_UNUSABLE = Kind("ModelUnusable", False, Acts.OPERATOR, "go back to a sound version with `clotho model rollback`")
+
 REFUSED = Kind(
     "Refused", False, Acts.REVIEWER, "see how it stands with `clotho market show` or `clotho review show`", benign=True
 )
@@ -99,6 +112,8 @@ CATALOGUE: dict[str, Kind] = {
         LLM_BUDGET_SPENT, AI_VERSION_UNUSABLE,
         SOURCE_UNREACHABLE, SOURCE_REFUSED,
         CHAIN_UNREACHABLE, CHAIN_EXPIRED, CHAIN_CONFLICT, CHAIN_REJECTED, CHAIN_UNFUNDED,
+        REDIS_UNAVAILABLE, PII_COLUMN_UNUSABLE, PII_RUN_FAULT,
+        TRAINING_DATA_CHANGED, MODEL_UNUSABLE,
         REFUSED, ABORTED,
     )
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Ids are functions of the source's own key, with inverses, so the same cause never makes two things."""
 
+from datetime import date
 from typing import Literal
 from uuid import UUID, uuid5
 
@@ -74,6 +75,21 @@ def dispute_workflow_id(dispute: UUID) -> str:
     return f"{_DISPUTE_PREFIX}{dispute}"
 
 
+def pii_workflow_id(time: str = "") -> str:
+    """`pii-backfill-<time>`, the workflow id of a PII run; without time the one to which a schedule adds its own."""
+    return f"pii-backfill-{time}".rstrip("-")
+
+
 def migration_workflow_id(migration: str) -> str:
     """`migrate-model-<id>`, the workflow id of a model migration."""
     return f"migrate-model-{migration}"
+
+
+def retrain_workflow_id(model: str, day: date) -> str:
+    """`retrain-<model>-<date>`, the workflow id of a retraining: one a day, whatever causes it."""
+    return f"retrain-{model}-{day.isoformat()}"
+
+
+def follow_up_workflow_id(lead_id: str) -> str:
+    """`followup-<lead>`, the workflow id of a lead's follow-ups."""
+    return f"followup-{lead_id}"

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 from temporalio.common import RetryPolicy
 
-from domain import dispute, market, migration, news, review
+from domain import dispute, follow_up, market, migration, model, news, pii, review
 from domain.base import Model
 
 I = TypeVar("I", bound=Model)  # noqa: E741
@@ -27,6 +27,9 @@ class Role(StrEnum):
     SOURCES = "sources"
     LLM = "llm"
     CHAIN = "chain"
+    TRAINING = "training"
+    PRIVACY = "privacy"
+    CHANNELS = "channels"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,15 @@ FETCH = Timing(timedelta(seconds=60), _THEN_A_PERSON, heartbeat=timedelta(second
 CHAIN_SEND = Timing(timedelta(seconds=240), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
 # Every feed, some at a time, each 10 s at most.
 POLL = Timing(timedelta(minutes=10), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+# Some hundred thousand rows, and the model a second time for the control.
+# A mail server has 10 s for each of its answers.
+DELIVERY = Timing(timedelta(seconds=90), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+TRAINING = Timing(timedelta(hours=1), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+# A minute for the processes that score to follow, ten at the most that can be asked for.
+VERIFICATION = Timing(timedelta(minutes=11), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
+
+# An hour, after which a part ends by itself and is started again, and the page that is under way then.
+SWEEP = Timing(timedelta(hours=2), _THEN_A_PERSON, heartbeat=timedelta(seconds=20))
 
 START_AGAIN = timedelta(seconds=5)
 """Until a child workflow is started again that somebody ended from outside."""
@@ -182,6 +194,63 @@ HAND_OVER_CANDIDATES = Step(
     Role.ORCHESTRATOR, news.HandOverRequest, news.HandedOver, BOOKKEEPING, parks=False,
 )  # fmt: skip
 
+# A retraining that fails is done again by the next night's; what is half active is not left so.
+COLLECT_TRAINING_DATA = Step(
+    "collect_training_data", "reads the training rows as of the cut-off and checks whether they are fit",
+    Role.TRAINING, model.CollectRequest, model.Collected, TRAINING, parks=False,
+)  # fmt: skip
+TRAIN_MODEL = Step(
+    "train_model", "trains a model and stores its artifact under its hash",
+    Role.TRAINING, model.TrainRequest, model.Trained, TRAINING, parks=False,
+)  # fmt: skip
+EVALUATE_MODEL = Step(
+    "evaluate_model", "evaluates a model beside the active one, and registers it, signed, when it passes the gate",
+    Role.TRAINING, model.EvaluateRequest, model.Evaluated, TRAINING, parks=False,
+)  # fmt: skip
+ACTIVATE_MODEL = Step(
+    "activate_model", "makes a registered version the active one, in place of the one it was compared with",
+    Role.TRAINING, model.ActivateRequest, model.Activated, BOOKKEEPING,
+)  # fmt: skip
+VERIFY_ACTIVATION = Step(
+    "verify_activation", "waits until every process scores with the new version, else switches back",
+    Role.TRAINING, model.VerifyRequest, model.Verified, VERIFICATION,
+)  # fmt: skip
+MEASURE_DRIFT = Step(
+    "measure_drift", "measures how far scored rows are from those of the training, and keeps the day's report",
+    Role.TRAINING, model.DriftRequest, model.Drifted, POLL, parks=False,
+)  # fmt: skip
+
+SEND_FOLLOW_UP = Step(
+    "send_follow_up", "sends one message to a lead, or says when it is to be tried again",
+    Role.CHANNELS, follow_up.SendRequest, follow_up.SendResult, DELIVERY,
+)  # fmt: skip
+
+# The parts of a pass run at once: the run parks for all that fail together.
+BEGIN_PII_RUN = Step(
+    "begin_pii_run", "records a PII run and what the configuration says about it",
+    Role.PRIVACY, pii.BeginRequest, pii.Terms, BOOKKEEPING,
+)  # fmt: skip
+SCRUB_MEMORY = Step(
+    "scrub_memory", "goes over a shard of the chat lists and redacts their items, or counts what it would redact",
+    Role.PRIVACY, pii.PartRequest, pii.PartEnd, SWEEP, parks=False,
+)  # fmt: skip
+SCRUB_COLUMN = Step(
+    "scrub_column", "goes over a text column of Postgres and redacts its rows, or counts what it would redact",
+    Role.PRIVACY, pii.PartRequest, pii.PartEnd, SWEEP, parks=False,
+)  # fmt: skip
+TALLY_PII_PASS = Step(
+    "tally_pii_pass", "counts what a pass found",
+    Role.PRIVACY, pii.PassRequest, pii.Tally, BOOKKEEPING,
+)  # fmt: skip
+PACE_PII_RUN = Step(
+    "pace_pii_run", "tells the parts of a run at which rate to go on, or to halt",
+    Role.PRIVACY, pii.Pace, pii.Pace, LOOKUP, parks=False,
+)  # fmt: skip
+END_PII_RUN = Step(
+    "end_pii_run", "records and audits how a PII run ended",
+    Role.PRIVACY, pii.EndRequest, pii.BackfillEnd, BOOKKEEPING,
+)  # fmt: skip
+
 CATALOGUE: tuple[Step, ...] = (  # type: ignore[type-arg]
     DRAFT_MARKET, REHEARSE_RULES, VALIDATE_MARKET, RECORD_DECISION, PUBLISH_MARKET,
     COLLECT_EVIDENCE, JUDGE_CONDITIONS, RESOLVE_BY_HAND, SETTLE_MARKET, CANCEL_MARKET, FINALIZE_MARKET,
@@ -189,6 +258,9 @@ CATALOGUE: tuple[Step, ...] = (  # type: ignore[type-arg]
     ADMIT_DISPUTE, RECHECK_SOURCES, REVIEW_DISPUTE, CLOSE_DISPUTE, OVERTURN_OUTCOME,
     POLL_FEEDS, EXTRACT_NEWS, HAND_OVER_CANDIDATES,
     COMPARE_MODELS, END_MIGRATION,
+    BEGIN_PII_RUN, SCRUB_MEMORY, SCRUB_COLUMN, TALLY_PII_PASS, PACE_PII_RUN, END_PII_RUN,
+    COLLECT_TRAINING_DATA, TRAIN_MODEL, EVALUATE_MODEL, ACTIVATE_MODEL, VERIFY_ACTIVATION, MEASURE_DRIFT,
+    SEND_FOLLOW_UP,
 )  # fmt: skip
 """All steps, by story, in the order in which each meets them."""
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import sysconfig
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -32,6 +33,14 @@ class Database:
         self.url = stack.postgres.url
         self.superuser_url = stack.postgres.superuser_url
 
+    @asynccontextmanager
+    async def fresh(self) -> AsyncIterator[str]:
+        """A migrated database that nobody else uses; gives its URL."""
+        name = f"test_{secrets.token_hex(6)}"
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER clotho")
+        yield self.url(name)
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
     async def execute(self, statement: str) -> None:
         """Run one statement as the cluster's owner."""
         connection = await asyncpg.connect(self.superuser_url(), timeout=5)
@@ -42,7 +51,7 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-async def _database() -> AsyncIterator[Database]:
+async def database() -> AsyncIterator[Database]:
     with temporary_stack(without=set(PARTS) - {"postgres"}) as stack:
         try:
             await stack.supervisor.start()
@@ -54,24 +63,22 @@ async def _database() -> AsyncIterator[Database]:
 
 
 @pytest.fixture(scope="session")
-async def postgres_url(_database: Database) -> str:
+async def postgres_url(database: Database) -> str:
     """A migrated database that the whole session shares, for tests that keep to rows of their own."""
-    return _database.url()
+    return database.url()
 
 
 @pytest.fixture
-async def database_url(_database: Database) -> AsyncIterator[str]:
+async def database_url(database: Database) -> AsyncIterator[str]:
     """A migrated database for one test alone."""
-    name = f"test_{secrets.token_hex(6)}"
-    await _database.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} OWNER clotho")
-    yield _database.url(name)
-    await _database.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with database.fresh() as url:
+        yield url
 
 
 @pytest.fixture
-async def superuser_url(_database: Database, database_url: str) -> str:
+async def superuser_url(database: Database, database_url: str) -> str:
     """The test's own database, for the cluster's owner: whoever got hold of the server itself."""
-    return _database.superuser_url(database_url.rpartition("/")[2])
+    return database.superuser_url(database_url.rpartition("/")[2])
 
 
 class WorkerProcess:

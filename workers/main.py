@@ -11,8 +11,10 @@ import uvloop
 from temporalio.worker import Worker
 
 from activities.configuration import LiveConfiguration
+from activities.scorer import Scorer
 from db.pool import connect
 from domain.config import ConfigError
+from domain.signing import SigningError
 from domain.steps import Role
 from workers.clients import connect_temporal, steps_owners
 from workers.health import Check, serving
@@ -32,7 +34,7 @@ async def work(roles: tuple[Role, ...], settings: WorkerSettings, stop: asyncio.
     """Run workers of `roles` until `stop` is set, then end gracefully.
 
     Raises:
-        StartError: an ai_version that is needed cannot be served, or the configuration is bad.
+        StartError: an ai_version that is needed cannot be served, or the configuration or a key is bad.
     """
     metrics_port = free_port()
     async with AsyncExitStack() as resources:
@@ -47,6 +49,11 @@ async def work(roles: tuple[Role, ...], settings: WorkerSettings, stop: asyncio.
             configuration = await resources.enter_async_context(LiveConfiguration(database))
         except ConfigError as error:
             raise StartError(f"the configuration is bad: {error}") from None
+        if settings.model_verify_key is not None:
+            try:
+                await resources.enter_async_context(Scorer(database, settings.model_verify_key))
+            except SigningError as error:
+                raise StartError(f"{error}") from None
         workers = []
         for role in roles:
             owners = await steps_owners(role, settings, pool, resources, configuration)

@@ -11,16 +11,33 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.base import implementations
 from domain.steps import Role, steps_of
 from workflows.dispute_review import DisputeReview
+from workflows.follow_up import FollowUp
 from workflows.human_review import HumanReview
 from workflows.market_lifecycle import MarketLifecycle
 from workflows.model_migration import MigrateModel
 from workflows.news_intake import NewsIntake
+from workflows.pii_backfill import PiiBackfill
+from workflows.retrain import Retrain
+from workflows.start_retrain import StartRetrain
 
 WORKFLOWS: dict[Role, tuple[type, ...]] = {
-    Role.ORCHESTRATOR: (MarketLifecycle, HumanReview, DisputeReview, MigrateModel, NewsIntake),
+    Role.ORCHESTRATOR: (
+        MarketLifecycle,
+        HumanReview,
+        DisputeReview,
+        MigrateModel,
+        NewsIntake,
+        Retrain,
+        StartRetrain,
+        FollowUp,
+        PiiBackfill,
+    ),
     Role.SOURCES: (),
     Role.LLM: (),
     Role.CHAIN: (),
+    Role.TRAINING: (),
+    Role.CHANNELS: (),
+    Role.PRIVACY: (),
 }
 
 PASSTHROUGH = (

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from solders.keypair import Keypair
 
 from deploy.local.supervisor import StackError
+from domain import signing
 from domain.base import Model
 
 SCRIPTED_MODEL_KEY = "embedded-scripted-model"
@@ -33,6 +35,9 @@ class StackSettings(BaseSettings):
     solana_port: Port = 8899
     llm_port: Port = 8898
     site_port: Port = 8443
+    sinks_port: Port = 8896
+    """What follow-ups are sent to over HTTP."""
+    smtp_port: Port = 8825
     health_port: Annotated[Port, Field(validation_alias="HEALTH_PORT")] = 9090
     """Where the workers serve health and metrics."""
     site_data_dir: Path | None = None
@@ -70,19 +75,29 @@ class StackSecrets(Model):
     publisher_wallet_secret: SecretStr
     """Base58 of the 64 bytes of an Ed25519 key pair, as Solana's tools write it."""
     resolver_wallet_secret: SecretStr
+    model_signing_key: SecretStr
+    """Hex of an Ed25519 private key, with which model versions are signed."""
+    pii_hash_key: SecretStr
+    """Under which the tokens that stand for PII are hashed."""
+
+
+_DRAWN: dict[str, Callable[[], str]] = {
+    "postgres_superuser_password": lambda: secrets.token_hex(24),
+    "postgres_password": lambda: secrets.token_hex(24),
+    "publisher_wallet_secret": lambda: str(Keypair()),
+    "resolver_wallet_secret": lambda: str(Keypair()),
+    "model_signing_key": signing.draw_key,
+    "pii_hash_key": lambda: secrets.token_hex(32),
+}
 
 
 def load_secrets(folder: Path) -> StackSecrets:
-    """The secrets of the data folder, drawn at the first call."""
+    """The secrets of the data folder, each drawn at the first call that needs it."""
     file = folder / "secrets.json"
-    if not file.exists():
-        drawn = {
-            "postgres_superuser_password": secrets.token_hex(24),
-            "postgres_password": secrets.token_hex(24),
-            "publisher_wallet_secret": str(Keypair()),
-            "resolver_wallet_secret": str(Keypair()),
-        }
-        write_private(file, json.dumps(drawn, indent=2))
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    # A folder of an older version has fewer.
+    if missing := _DRAWN.keys() - kept.keys():
+        write_private(file, json.dumps(kept | {name: _DRAWN[name]() for name in sorted(missing)}, indent=2))
     return StackSecrets.model_validate_json(file.read_text("utf-8"))
 
 

@@ -34,9 +34,10 @@ from deploy.local.settings import (
 )
 from deploy.local.state import end_leftovers
 from deploy.local.supervisor import SUPERVISOR, Part, Show, StackError, Supervisor
+from domain import signing
 from domain.search_attributes import SEARCH_ATTRIBUTES
 
-PARTS = ("postgres", "valkey", "temporal", "solana", "llm", "site", "workers")
+PARTS = ("postgres", "valkey", "temporal", "solana", "llm", "site", "sinks", "workers")
 """Names of all parts. The scripted model (`llm`) runs only where no real key is set."""
 
 WORKERS_STOP_SECONDS = 50
@@ -84,7 +85,7 @@ class Stack:
         try:
             # Others may pass through but not look: PostgreSQL's user must reach its folder when this one is root.
             self.folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-            for name in ("valkey", "temporal", "solana", "site"):
+            for name in ("valkey", "temporal", "solana", "site", "sinks"):
                 (self.folder / name).mkdir(mode=0o700, exist_ok=True)
             self._secrets = load_secrets(self.folder)
             self.postgres = Postgres(
@@ -113,8 +114,15 @@ class Stack:
             "SOLANA_RPC_URL": f"http://{_HOST}:{settings.solana_port}",
             "PUBLISHER_WALLET_SECRET": self._secrets.publisher_wallet_secret.get_secret_value(),
             "RESOLVER_WALLET_SECRET": self._secrets.resolver_wallet_secret.get_secret_value(),
+            "MODEL_SIGNING_KEY": self._secrets.model_signing_key.get_secret_value(),
+            "MODEL_VERIFY_KEY": signing.public_key(self._secrets.model_signing_key.get_secret_value()),
+            "PII_HASH_KEY": self._secrets.pii_hash_key.get_secret_value(),
             "SOURCES_CONNECT_TO": f"{_HOST}:{settings.site_port}",
             "SOURCES_CA_FILE": str(self.folder / "site" / "ca.pem"),
+            "SMTP_URL": f"smtp://{_HOST}:{settings.smtp_port}",
+            "SMS_API_URL": f"http://{_HOST}:{settings.sinks_port}/sms",
+            "WHATSAPP_API_URL": f"http://{_HOST}:{settings.sinks_port}/whatsapp",
+            "WEBHOOK_STAND_IN_URL": f"http://{_HOST}:{settings.sinks_port}/webhook",
             "HEALTH_HOST": _HOST,
             "HEALTH_PORT": str(settings.health_port),
         }
@@ -186,6 +194,16 @@ class Stack:
             address=f"https://{_HOST}:{settings.site_port}",
             ports={"CLOTHO_SITE_PORT": settings.site_port},
         )
+        yield Part(
+            name="sinks",
+            command=_module(
+                "deploy.local.channel_sinks", settings.sinks_port,
+                "--smtp-port", str(settings.smtp_port), "--state-dir", str(folder / "sinks"),
+            ),
+            ready=lambda: _answers(settings.sinks_port, "/_sinks/tries"),
+            address=f"http://{_HOST}:{settings.sinks_port}",
+            ports={"CLOTHO_SINKS_PORT": settings.sinks_port, "CLOTHO_SMTP_PORT": settings.smtp_port},
+        )  # fmt: skip
         yield Part(
             name="workers",
             command=[_script("clotho"), "worker"],

@@ -11,18 +11,24 @@ from uuid import uuid4
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
+from bench.public_leads import public_leads
 from cli.feeding import start as start_intake
 from cli.migration import BUNDLED, read_inputs
-from db import ai_config, ai_versions, markets, model_migrations, news
+from db import ai_config, ai_versions, follow_ups, leads, markets, model_migrations, news
+from db.follow_ups import Contact, Tenant
 from deploy.local import data
 from deploy.local.source_site.control import Fault, Release
-from domain import migration, steps
+from domain import follow_up, migration, model, pii, steps
 from domain.base import Model
-from domain.ids import migration_workflow_id
+from domain.follow_up import Channel, FollowUpEnd, FollowUpRequest, OutcomeTold
+from domain.ids import follow_up_workflow_id, migration_workflow_id, pii_workflow_id
+from domain.leads import Lead, Outcome, enrich
 from domain.market import MarketDraft, Note, Proposal, Unpark
 from domain.migration import MigrationEnd, MigrationRequest
+from domain.model import RetrainEnd, RetrainRequest
 from domain.news import IntakeEnd
 from domain.news_items import item_of
+from domain.pii import BackfillEnd, BackfillRequest, BackfillState
 from domain.review import Approve, Reject, RejectCode, RequestChanges, Resolve, ReviewKind
 from domain.rules import NotYetPublished, ResolutionRules
 from domain.status import MarketStatus
@@ -254,6 +260,67 @@ async def migration_rejected(stage: Stage) -> Running[Any, MigrationEnd]:
     return migrating
 
 
+async def retrained(stage: Stage) -> Running[Any, RetrainEnd]:
+    await leads.import_outcomes(stage.world.pool, public_leads(), uuid4().hex, "operator")
+    handle = await stage.world.client.start_workflow(
+        model.WORKFLOW,
+        RetrainRequest(model="lead", cause="operator", by="operator"),
+        id=f"retrain-lead-{uuid4().hex}",
+        task_queue=Role.ORCHESTRATOR.value,
+    )
+    retraining = Running(stage.world, handle.id, Model, RetrainEnd)
+    assert (await retraining.result()).status == "active"
+    return retraining
+
+
+async def lead_followed_up(stage: Stage) -> Running[Any, FollowUpEnd]:
+    following = await followed_up(stage, (1, 2))
+    assert (await following.result()).messages == ("sent", "sent")
+    return following
+
+
+async def follow_up_stopped(stage: Stage) -> Running[Any, FollowUpEnd]:
+    following = await followed_up(stage, (600,))
+
+    async def waits() -> bool:
+        return any(event.event_type == EventType.EVENT_TYPE_TIMER_STARTED for event in await following.events())
+
+    await eventually(waits, "the wait for the first message")
+    await following.signal("outcome", OutcomeTold(outcome=Outcome.BOOKED))
+    await following.result()
+    return following
+
+
+async def followed_up(stage: Stage, delays: tuple[int, ...]) -> Running[Any, FollowUpEnd]:
+    """The follow-ups of a lead that has come in; of a tenant of its own, where it is never quiet."""
+    pool, lead = stage.world.pool, uuid4().hex
+    tenant = {"tenant": lead, "business": "Acme", "quiet_start": "00:00", "quiet_end": "00:00"}
+    await follow_ups.put_tenant(pool, Tenant.model_validate(tenant), "operator")
+    words = Lead(lead_id=lead, tenant=lead, details="Please call me", created_at=datetime.now(UTC))
+    await leads.add(pool, enrich(words), tenant=lead)
+    contact = Contact(lead_id=lead, channel=Channel.SMS, address="+2348012345678")
+    await follow_ups.put_contact(pool, contact, "operator")
+    handle = await stage.world.client.start_workflow(
+        follow_up.WORKFLOW,
+        FollowUpRequest(lead_id=lead, delays=delays),
+        id=follow_up_workflow_id(lead),
+        task_queue=Role.ORCHESTRATOR.value,
+    )
+    return Running(stage.world, handle.id, Model, FollowUpEnd)
+
+
+async def pii_removed(stage: Stage) -> Running[Any, BackfillEnd]:
+    handle = await stage.world.client.start_workflow(
+        pii.WORKFLOW,
+        BackfillRequest(execute=True, by="operator"),
+        id=pii_workflow_id(uuid4().hex),
+        task_queue=Role.ORCHESTRATOR.value,
+    )
+    run = Running(stage.world, handle.id, BackfillState, BackfillEnd)
+    assert (await run.result()).status == "clean"
+    return run
+
+
 async def parked_at_a_source(stage: Stage, question: TextQuestion) -> tuple[Market, Callable[[], Awaitable[None]]]:
     """A market whose source is gone at expiry, and what brings it back; its host is no other story's."""
     host = urlsplit(question.question.url).hostname
@@ -298,6 +365,10 @@ STORIES: dict[str, Callable[[Stage], Awaitable[Running[Any, Any]]]] = {
         paused_and_resumed,
         news_becomes_a_market,
         migration_rejected,
+        retrained,
+        lead_followed_up,
+        follow_up_stopped,
+        pii_removed,
     )
 }
 

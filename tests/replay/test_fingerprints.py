@@ -5,16 +5,19 @@ import difflib
 import pytest
 from temporalio.client import WorkflowHistory
 
-from tests.conftest import EmbeddedStack
+from tests.conftest import Database, EmbeddedStack
 from tests.replay.histories import FINGERPRINTS, fingerprint
 from tests.replay.stories import SKIPPED, STORIES, tell
 from tests.workflows.world import world_in_skipped_time
 
 
 @pytest.fixture(scope="module")
-async def told(stack: EmbeddedStack) -> dict[str, WorkflowHistory]:
-    """All stories, told by today's code."""
-    async with world_in_skipped_time(stack.environment) as world:
+async def told(stack: EmbeddedStack, database: Database) -> dict[str, WorkflowHistory]:
+    """All stories, told by today's code, over a database that no other test has written to."""
+    async with (
+        database.fresh() as url,
+        world_in_skipped_time(stack.environment | {"DATABASE_URL": url}) as world,
+    ):
         return await tell(world, SKIPPED)
 
 

@@ -18,6 +18,9 @@ VALUES: dict[str, Any] = {
     "rate_limits": {"propose": {"minute": 3}, "dispute": {"hour": 5}},
     "review_undo_seconds": 10,
     "llm_daily_budget_usd": None,
+    "model_approval": ["lead"],
+    "pii_approval": False,
+    "pii_columns": ["disputes.reason"],
 }
 
 
@@ -50,6 +53,11 @@ def test_every_key_has_a_value_and_a_meaning() -> None:
         ("review_undo_seconds", 3_601),
         ("llm_daily_budget_usd", -1),
         ("llm_daily_budget_usd", "none"),
+        ("model_approval", ["weather"]),
+        ("pii_approval", 1),
+        ("pii_columns", ["disputes"]),
+        ("pii_columns", ['x.y"; DROP TABLE markets']),
+        ("model_approval", True),
         ("llm_model", "gpt99"),
         ("llm_model", None),
         ("ai_version", "v2"),

@@ -37,6 +37,10 @@ async def owners() -> AsyncIterator[dict[Role, tuple[object, ...]]]:
             "solana_rpc_url": f"http://{NOWHERE}",
             "publisher_wallet_secret": str(Keypair()),
             "resolver_wallet_secret": str(Keypair()),
+            "model_signing_key": "11" * 32,
+            "model_verify_key": "22" * 32,
+            "redis_url": f"redis://{NOWHERE}/0",
+            "pii_hash_key": "33" * 32,
         }
     )
     pool = await connect(settings.database_url.get_secret_value())

@@ -7,8 +7,11 @@ import pytest
 from cli.context import env_file
 from cli.context import settings as cli_settings
 from cli.output import CommandError
+from domain import signing
 from domain.steps import Role
 from workers.settings import SettingsError, WorkerSettings, load
+
+SIGNING_KEY = "11" * 32
 
 COMPLETE = {
     "DATABASE_URL": "postgresql://clotho:word@127.0.0.1/clotho",
@@ -16,6 +19,10 @@ COMPLETE = {
     "SOLANA_RPC_URL": "http://127.0.0.1:8899",
     "PUBLISHER_WALLET_SECRET": "secret-of-the-publisher",
     "RESOLVER_WALLET_SECRET": "secret-of-the-resolver",
+    "MODEL_SIGNING_KEY": SIGNING_KEY,
+    "MODEL_VERIFY_KEY": signing.public_key(SIGNING_KEY),
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "PII_HASH_KEY": "5e" * 32,
 }
 
 
@@ -41,11 +48,15 @@ def test_a_complete_set(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("missing", "roles"),
     [
-        ("DATABASE_URL", (Role.ORCHESTRATOR, Role.SOURCES, Role.LLM, Role.CHAIN)),
+        ("DATABASE_URL", tuple(Role)),
         ("OPENAI_API_KEY", (Role.LLM,)),
         ("SOLANA_RPC_URL", (Role.CHAIN,)),
         ("PUBLISHER_WALLET_SECRET", (Role.CHAIN,)),
         ("RESOLVER_WALLET_SECRET", (Role.CHAIN,)),
+        ("MODEL_SIGNING_KEY", (Role.TRAINING,)),
+        ("MODEL_VERIFY_KEY", (Role.TRAINING,)),
+        ("REDIS_URL", (Role.PRIVACY,)),
+        ("PII_HASH_KEY", (Role.PRIVACY,)),
     ],
 )
 def test_a_role_needs_its_own_settings_and_no_others(
@@ -58,6 +69,19 @@ def test_a_role_needs_its_own_settings_and_no_others(
                 load((role,))
         else:
             load((role,))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("MODEL_SIGNING_KEY", "not-hex", "MODEL_SIGNING_KEY is bad"),
+        ("MODEL_VERIFY_KEY", "22" * 32, "MODEL_VERIFY_KEY is not the public key of MODEL_SIGNING_KEY"),
+    ],
+)
+def test_what_is_signed_can_be_verified(monkeypatch: pytest.MonkeyPatch, name: str, value: str, what: str) -> None:
+    given(monkeypatch, **COMPLETE | {name: value})
+    with pytest.raises(SettingsError, match=f"^{what}"):
+        load((Role.TRAINING,))
 
 
 @pytest.mark.parametrize(

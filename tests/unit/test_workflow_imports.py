@@ -16,6 +16,7 @@ PURE_MODULES = {
     "temporalio.common", "temporalio.exceptions",
     "contextlib",
     "asyncio",  # tasks and their cancellation; in a workflow its loop is Temporal's, which knows no I/O
+    "hashlib",  # a hash is a function of its bytes, as uuid5 is
     "zoneinfo",  # reads the time zone database, which no two workers of a deployment may have in two versions
 }  # fmt: skip
 PURE_NAMES = {"temporalio.workflow", "uuid.UUID", "uuid.uuid5"}

@@ -2,7 +2,7 @@
 
 import asyncio
 import sysconfig
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -24,7 +24,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import TimeSkipper, TimeSkippingConfig, WorkflowEnvironment
-from temporalio.worker import Worker
+from temporalio.worker import Interceptor, Worker
 
 from activities.market_chain import ChainRecord
 from activities.token2022 import mint_address, read_record, wallet
@@ -491,6 +491,30 @@ class World:
 
 
 @asynccontextmanager
+async def working(
+    client: Client,
+    settings: WorkerSettings,
+    pool: Pool,
+    roles: Iterable[Role],
+    interceptors: Sequence[Interceptor] = (),
+) -> AsyncIterator[None]:
+    """Workers of some roles in this process, for as long as the block runs."""
+    async with AsyncExitStack() as resources:
+        for role in roles:
+            owners = await steps_owners(role, settings, pool, resources)
+            worker = Worker(
+                client,
+                task_queue=role.value,
+                workflows=WORKFLOWS[role],
+                activities=activities_of(role, owners),
+                workflow_runner=workflow_runner(),
+                interceptors=interceptors,
+            )
+            await resources.enter_async_context(worker)
+        yield
+
+
+@asynccontextmanager
 async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator[World]:
     """Workers of all roles on `client`, with the settings of an embedded stack."""
     settings = WorkerSettings.model_validate({name.lower(): value for name, value in environment.items()})
@@ -499,16 +523,7 @@ async def world_on(client: Client, environment: dict[str, str]) -> AsyncIterator
         ca_file = Path(environment["SOURCES_CA_FILE"])
         site = await resources.enter_async_context(site_control.connected(environment["SOURCES_CONNECT_TO"], ca_file))
         chain = await resources.enter_async_context(connect_chain(environment["SOLANA_RPC_URL"]))
-        for role in Role:
-            owners = await steps_owners(role, settings, pool, resources)
-            worker = Worker(
-                client,
-                task_queue=role.value,
-                workflows=WORKFLOWS[role],
-                activities=activities_of(role, owners),
-                workflow_runner=workflow_runner(),
-            )
-            await resources.enter_async_context(worker)
+        await resources.enter_async_context(working(client, settings, pool, Role))
         await reviewers.add(pool, REVIEWER, "tests")
         yield World(client, pool, chain, site, settings)
 
