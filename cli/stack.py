@@ -69,8 +69,8 @@ def up(
 
     Streams one log and restarts what dies, until ctrl-C stops all of it cleanly; a second ctrl-C kills it. Data stay
     in .clotho, or where CLOTHO_DATA_DIR says. Ports: CLOTHO_POSTGRES_PORT, CLOTHO_VALKEY_PORT, CLOTHO_TEMPORAL_PORT,
-    CLOTHO_TEMPORAL_UI_PORT, CLOTHO_SOLANA_PORT, CLOTHO_LLM_PORT, CLOTHO_SITE_PORT, HEALTH_PORT. Where OPENAI_API_KEY
-    is set, that model is used and the scripted one stays out.
+    CLOTHO_TEMPORAL_UI_PORT, CLOTHO_SOLANA_PORT, CLOTHO_LLM_PORT, CLOTHO_SITE_PORT, CLOTHO_SINKS_PORT,
+    CLOTHO_SMTP_PORT, HEALTH_PORT. Where OPENAI_API_KEY is set, that model is used and the scripted one stays out.
 
     Exit status: 0 stopped as asked, or with --detach all is ready; 1 it could not start.
     """

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, ValidationError
 from domain.base import Model
 
 CONTENTS = (
-    "env", "lock", "logs", "postgres", "secrets.json", "site", "solana", "state.json", "temporal", "valkey",
+    "env", "lock", "logs", "postgres", "secrets.json", "sinks", "site", "solana", "state.json", "temporal", "valkey",
 )  # fmt: skip
 """All that the stack makes in its data folder."""
 
