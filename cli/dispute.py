@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli.context import STILL_DONE, command, connected, explain, no_worker, unknown
 from cli.disputing import Refused, submit
 from cli.output import CommandError, Exit, JsonOption, emit, say, styled, table
+from cli.redacting import redacting
 from db import audit, disputes, markets
 from db.disputes import StoredDispute
 from domain.audit import AuditEntry
@@ -45,13 +46,14 @@ async def submit_dispute(
 
     Example: clotho dispute submit MARKET --address 9xQe… --reason "It was read on the wrong day."
     """
-    dispute = Dispute(
-        market_id=market_id,
-        disputant=address,
-        reason=_from_standard_input() if reason == "-" else reason.strip(),
-        evidence_urls=tuple(evidence or ()),
-    )
+    given = _from_standard_input() if reason == "-" else reason.strip()
     async with connected() as context:
+        dispute = Dispute(
+            market_id=market_id,
+            disputant=address,
+            reason=redacting(context.settings)(given),
+            evidence_urls=tuple(evidence or ()),
+        )
         try:
             admitted = await submit(context.temporal, context.pool, dispute)
         except Refused as refused:

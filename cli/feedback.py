@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from cli import retraining
 from cli.context import Context, command, connected
 from cli.output import CommandError, JsonOption, emit, say, table
+from cli.redacting import redacting
 from db import feedback
 from domain.classification import CorrectionType, EntityType, Feedback
 from domain.model import RetrainRequest
@@ -120,7 +121,9 @@ async def list_feedback(
 
 async def _take_in(given: list[Feedback], as_json: bool) -> None:
     async with connected() as context:
-        new = await feedback.add(context.pool, given)
+        redacted = redacting(context.settings)
+        stored = [one.model_copy(update={"item_description": redacted(one.item_description)}) for one in given]
+        new = await feedback.add(context.pool, stored)
         waiting = await feedback.count_unused(context.pool, datetime.now(UTC))
         started = await _retrain(context, waiting) if new else False
         known = f" {len(given) - new} were known already." if new < len(given) else ""

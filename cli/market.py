@@ -17,6 +17,7 @@ from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, 
 from cli.parked import unpark
 from cli.proposing import Proposed, Refused, TooOften, propose, wait
 from cli.reasons import ReasonOption
+from cli.redacting import redacting
 from db import audit, disputes, evidence, markets
 from domain.bundle import Bundle, BundleError, read_bundle, write_bundle
 from domain.intake import INPUT_LIMIT, parse_proposal
@@ -61,10 +62,11 @@ async def propose_market(
     its value on 2026-12-01?" --criteria "Resolves to the value found at https://fred.stlouisfed.org/series/DFF"
     """
     async with connected() as context:
+        redacted = redacting(context.settings)
         fields: dict[str, Any] = {
-            "text": _read_limited(sys.stdin.buffer.read(INPUT_LIMIT + 1), "text") if text == "-" else text,
-            "background": background,
-            "criteria": criteria,
+            "text": redacted(_read_limited(sys.stdin.buffer.read(INPUT_LIMIT + 1), "text") if text == "-" else text),
+            "background": redacted(background),
+            "criteria": redacted(criteria),
             "category": category,
             "expiry": expiry,
             "draft": _draft_file(draft) if draft else None,

@@ -11,9 +11,10 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, Wor
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.context import ANSWER, CliSettings, Context, command, connected, explain, settings, unknown, update
+from cli.context import ANSWER, Context, command, connected, explain, settings, unknown, update
 from cli.output import CommandError, Exit, JsonOption, console, emit, say, table
 from cli.reasons import ReasonOption, reason_of
+from cli.redacting import redactor
 from db import pii
 from domain.base import Model
 from domain.ids import pii_workflow_id
@@ -106,16 +107,8 @@ async def scan(
     as_json: JsonOption = False,
 ) -> None:
     """Redact a text as a run would, and print it; nothing is stored. What was found is told by kind and place."""
-    from workers.settings import SettingsError, redactor_of
-
     given = text if text is not None else await asyncio.to_thread(sys.stdin.read)
-    configured = settings()
-    key = _key(configured)
-    try:
-        redactor = redactor_of(key, configured.pii_patterns)
-    except SettingsError as error:
-        raise CommandError(f"{error}.") from None
-    redacted = redactor.redact(given)
+    redacted = redactor(settings()).redact(given)
     found = [{"kind": str(one.kind), "start": one.start, "end": one.end} for one in redacted.findings]
 
     def show() -> None:
@@ -229,12 +222,6 @@ async def _named(context: Context, run: str | None) -> str:
     if name is None:
         raise CommandError("RUN: there was no run yet: start a dry one with `clotho pii backfill`.", field="RUN")
     return name
-
-
-def _key(configured: CliSettings) -> str:
-    if configured.pii_hash_key is None:
-        raise CommandError("PII_HASH_KEY is missing: set it, see .env.example, or start the stack with `clotho up`.")
-    return configured.pii_hash_key.get_secret_value()
 
 
 def _standing(progress: Progress) -> str:

@@ -9,6 +9,7 @@ import typer
 from cli.context import command, database
 from cli.feedback import naira
 from cli.output import CommandError, Exit, JsonOption, emit, say
+from cli.redacting import redacting
 from db import feedback
 from db.pool import Pool
 from domain import artifact, classification
@@ -32,10 +33,12 @@ async def classify(
 
     Example: clotho transaction classify "Uber to client" --amount 4500 --business 9c…
     """
-    naira_amount, pattern = naira(amount), pattern_of(text)
-    if not pattern:
+    naira_amount = naira(amount)
+    if not pattern_of(text):
         raise CommandError("TEXT: it says nothing: describe the expense.", field="TEXT")
     async with database() as (settings, pool):
+        text = redacting(settings)(text)  # as feedback is stored, from which patterns and model are made
+        pattern = pattern_of(text)
         exact = await feedback.patterns(pool, business, pattern) if business else []
         similar = await feedback.similar(pool, business, pattern) if business else None
         version, model = await _asked(pool, settings.model_verify_key, text, naira_amount)

@@ -163,10 +163,13 @@ def facts(card: Card) -> list[tuple[str, str]]:
 
 
 def slice_rows(slices: tuple[Slice, ...]) -> list[tuple[str, str, str]]:
-    """Name, rows and quality of each slice."""
-    return [
-        (one.name, str(one.rows), "too small to say" if one.quality is None else f"{one.quality:.4f}") for one in slices
-    ]
+    """Name, rows and quality of each slice; of each kind those that are too small to say in one row."""
+    rows = [(one.name, str(one.rows), f"{one.quality:.4f}") for one in slices if one.quality is not None]
+    small = [one for one in slices if one.quality is None]
+    for kind in dict.fromkeys(one.kind for one in small):
+        counts = [one.rows for one in small if one.kind == kind]
+        rows.append((f"{len(counts)} of {kind}", str(sum(counts)), "too small to say"))
+    return rows
 
 
 def markdown(card: Card) -> str:

@@ -43,8 +43,8 @@ _OTHER = re.compile(
     )"""
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:[ .]\d{3})+")
-_GLUED = "#$€£¥₦₹=/&_%*"
-"""Signs before a number that make it an order, an amount or part of an address on the web."""
+_GLUED = re.compile(r"[#$€£¥₦₹=/&_%*]|(?<=\w)-")
+"""Before a number: signs that make it an order, an amount or part of an address on the web, as a hyphen of words."""
 
 _UNIT = re.compile(
     r"\s?(?:[%°€£$₦₹]|(?:usd|eur|gbp|ngn|naira|dollars?|euros?|pounds?|cents?|km|kg|miles?|met(?:er|re)s?|mb|gb|tb|kb"
@@ -64,26 +64,25 @@ _SAID_AFTER = re.compile(
 def phone(text: str, groups: list[tuple[int, int]], digits: str, said: Context) -> Span | None:
     """The telephone that the groups of digits are, with its plus sign, bracket and extension."""
     start, end = groups[0][0], groups[-1][1]
-    before = text[start - 1] if start else " "
-    bracket = before == "(" and ")" in text[start:end]
-    if bracket:
-        start -= 1
-        before = text[start - 1] if start else " "
-    plus = before == "+"
-    if not plus and before in _GLUED and not (said.adjacent and said.label is Label.PHONE):
+    bracket = text[start - 1 : start] == "(" and ")" in text[start:end]
+    start -= bracket
+    plus = text[start - 1 : start] == "+"
+    glued = start > 0 and _GLUED.match(text, start - 1)
+    if glued and not (said.adjacent and said.label is Label.PHONE):
         return None
     if _UNIT.match(text, end):
         return None
-    if not (_international(digits, plus) or _national(text, start, end, digits, said)):
+    if not (_international(text[start:end], digits, plus) or _national(text, start, end, digits, said)):
         return None
     extension = EXTENSION.match(text, end)
     return Span(start - plus, extension.end() if extension else end, Kind.PHONE)
 
 
-def _international(digits: str, plus: bool) -> bool:
+def _international(shape: str, digits: str, plus: bool) -> bool:
     if plus:
         return 7 <= len(digits) <= 16 and bool(_COUNTRY_CODE.match(digits))
-    return digits.startswith("00") and 11 <= len(digits) <= 17 and bool(_COUNTRY_CODE.match(digits, 2))
+    # As it is written: 0.0719193685 is a number like any other.
+    return shape.startswith("00") and 11 <= len(digits) <= 17 and bool(_COUNTRY_CODE.match(digits, 2))
 
 
 def _national(text: str, start: int, end: int, digits: str, said: Context) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from bench.duplicates import measure
 from cli.proposing import Proposed, TooOften, propose, wait
-from db import ai_config
+from db import ai_config, proposals
 from deploy.local.data import FOLDER, QUESTIONS_FILE
 from domain.market import Proposal
 from tests.conftest import WorkerProcess
@@ -128,3 +128,23 @@ async def test_the_bench_finds_what_is_asked_again_and_nothing_else() -> None:
     assert (figures["open_markets"], figures["precision"]) == (24, 1.0)
     assert figures["recall"] >= 0.9
     assert figures["not_duplicates"] > 300
+
+
+async def test_personal_data_is_replaced_before_anything_is_stored(operator: Operator) -> None:
+    address, token = "grace.hopper@example.com", "[EMAIL:"
+    asked = ("market", "propose", text(30), "--criteria", SOURCE, "--background", f"Ask {address}.", "--wait", "0")
+    proposed = await operator.clotho(*asked, "--json")
+    assert proposed.code == 0, proposed
+    market_id = UUID(proposed.data["market_id"])
+    background = (await proposals.get(operator.pool, market_id)).background
+    assert address not in background
+    assert background.startswith(f"Ask {token}")
+    assert (await operator.clotho(*asked, "--json")).data["known"], "the same address has the same token"
+
+    user, business = str(uuid4()), str(uuid4())
+    said = ("--user", user, "--business", business, "--entity", "1", "--predicted", "other", "--corrected", "fees")
+    assert (await operator.clotho("feedback", "add", *said, "--description", f"Refund to {address}")).code == 0
+    (kept,) = (await operator.clotho("feedback", "list", "--business", business, "--json")).data
+    assert kept["item_description"].startswith(f"Refund to {token}")
+    found = await operator.clotho("transaction", "classify", f"Refund to {address}", "--business", business, "--json")
+    assert found.data["category"] == "fees", "the text is compared as the feedback was stored"

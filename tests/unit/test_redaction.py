@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bench.pii import Found, scores
 from bench.pii_sentences import sentences
+from deploy.local.data import load_questions
 from domain.redaction import ExtraPattern, Finding, Redactor
 
 KEY = b"sixteen bytes or more"
@@ -114,11 +115,18 @@ def test_personal_data_is_found_to_the_character(text: str, kind: str, value: st
         "ID12345678901 and 12345678901abc",
         "12345678901",
         "3... 2... 1... it was 50/50",
+        "at 0.0719193685 or 0.049171569958141",
+        "https://example.com/will-bitcoin-reach-140000-by-december-31-2025-258-893",
         "",
     ],
 )
 def test_what_only_looks_like_it_stays(text: str) -> None:
     assert REDACTOR.redact(text) == (text, ())
+
+
+def test_questions_about_the_world_hold_nothing() -> None:
+    texts = [text for one in load_questions() for text in (one.question, one.background, one.criteria)]
+    assert [text for text in texts if REDACTOR.redact(text).findings] == []
 
 
 def test_many_in_one_text_are_found_from_left_to_right() -> None:
