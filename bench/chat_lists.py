@@ -28,6 +28,8 @@ _WORDS = tuple(
 )
 
 _CARDS = ("4111 1111 1111 1111", "5555 5555 5555 4444", "378282246310005")
+MARKERS = ("@plant.example.com", " 555 01", "203.0.113.", *_CARDS)
+"""Every planted value holds one of these, and nothing else does."""
 
 
 def _email(chance: random.Random) -> str:

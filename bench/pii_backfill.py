@@ -24,7 +24,8 @@ from redis.asyncio import Redis
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from bench.chat_lists import Writer, faults, fill
+from bench.chat_lists import MARKERS, Writer, faults, fill
+from bench.histories import payloads, readable
 from db import pii
 from db.pool import Pool, connect
 from deploy.local.temporary import temporary_stack
@@ -32,9 +33,6 @@ from domain.ids import pii_workflow_id
 from domain.pii import WORKFLOW, BackfillEnd, BackfillRequest
 from domain.steps import Role
 from workers.settings import redactor_of
-
-MARKERS = (b"@plant.example.com", b"555 01", b"4111 1111 1111 1111", b"203.0.113.")
-"""In every planted value but a few of the cards."""
 
 
 class Worker:
@@ -44,6 +42,8 @@ class Worker:
         self._environment, self._log = environment, log
         self._process: psutil.Popen | None = None
         self.peak = 0
+        self.heartbeats: set[str] = set()
+        """What steps under way told the server, as often as somebody looked."""
 
     async def start(self) -> None:
         """Start it; returns when it polls."""
@@ -89,7 +89,7 @@ async def measure(items: int, lists: int, kills: int) -> dict[str, Any]:
                 await worker.start()
                 measured = await _measured(client, pool, redis, worker, stack.environment, items, lists, kills)
                 log = await asyncio.to_thread((stack.folder / "logs" / "bench-worker.log").read_bytes)
-                return measured | {"planted_in_log": sum(log.count(marker) for marker in MARKERS)}
+                return measured | {"planted_in_log": _planted(log.decode("utf-8", "replace"))}
         finally:
             worker.kill()
             await stack.supervisor.stop()
@@ -119,7 +119,6 @@ async def _measured(
     again, again_seconds, _ = await _run(client, pool, worker, execute=True, kills=0)
     wrong_after = list(await faults(redis, lists, items, writer.pushed, redactor))
     histories = [await client.get_workflow_handle(run).fetch_history() for run in (dry.run, real.run, again.run)]
-    texts = [history.to_json().encode() for history in histories]
     changes = [await _changes(pool, run) for run in (dry.run, real.run)]
     return {
         "items": items,
@@ -152,7 +151,10 @@ async def _measured(
         "wrong_lists_after_second_run": wrong_after[:5],
         "worker_memory_mb": {"idle": idle, "after_a_tenth": dry_peak, "peak": worker.look()},
         "history_events": [len(history.events) for history in histories],
-        "planted_in_histories": sum(text.count(marker) for text in texts for marker in MARKERS),
+        "heartbeats": len(worker.heartbeats),
+        "planted_in_heartbeats": sum(_planted(beat) for beat in worker.heartbeats),
+        "planted_in_histories": sum(_planted(readable(history.events)) for history in histories),
+        "planted_in_rows": await _planted_rows(pool),
     }
 
 
@@ -174,6 +176,8 @@ async def _run(
     while not waiting.done():
         await asyncio.wait([waiting], timeout=0.2)
         worker.look()
+        under_way = (await handle.describe()).raw_description.pending_activities
+        worker.heartbeats |= {beat.data.decode("utf-8", "replace") for one in under_way for beat in payloads([one])}
         if killed < kills or not tenth:
             done = (await pii.tally(pool, handle.id, 1)).places
             tenth = tenth or (worker.look() if done else 0)
@@ -182,6 +186,21 @@ async def _run(
                 killed += 1
                 await worker.start()
     return waiting.result(), time.monotonic() - began, tenth
+
+
+def _planted(text: str) -> int:
+    return sum(text.count(marker) for marker in MARKERS)
+
+
+async def _planted_rows(pool: Pool) -> int:
+    """Rows of any table in which something planted stands."""
+    names = [
+        row["tablename"] for row in await pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    ]
+    like = [f"%{marker}%" for marker in MARKERS]
+    return sum(
+        [await pool.fetchval(f'SELECT count(*) FROM "{name}" t WHERE t::text LIKE ANY($1)', like) for name in names]
+    )
 
 
 async def _changes(pool: Pool, run: str) -> Counter[tuple[str, bytes]]:

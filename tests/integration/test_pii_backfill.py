@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import httpx
@@ -10,6 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from bench.chat_lists import Writer, faults, fill, key_of, messages
+from bench.histories import payloads, readable
+from domain.pii import WORKFLOW
 from domain.redaction import Redactor
 from tests.conftest import EmbeddedStack, WorkerProcess
 from tests.operator import Operator
@@ -52,6 +54,19 @@ async def run(operator: Operator, *arguments: str) -> Any:
     return answer.data
 
 
+async def watched(operator: Operator, running: Coroutine[Any, Any, Any]) -> tuple[Any, set[str]]:
+    """What a run gives, and what the heartbeats of its steps told meanwhile."""
+    task, seen = asyncio.create_task(running), set[str]()
+    while not task.done():
+        async for run in operator.temporal.list_workflows(
+            f"WorkflowType = '{WORKFLOW}' AND ExecutionStatus = 'Running'"
+        ):
+            described = await operator.temporal.get_workflow_handle(run.id).describe()
+            seen |= {beat.data.decode() for beat in payloads(described.raw_description.pending_activities)}
+        await asyncio.wait([task], timeout=0.1)
+    return task.result(), seen
+
+
 async def dump(redis: Any) -> dict[bytes, bytes]:
     """Everything in the server, as it would be moved to another."""
     return {key: await redis.dump(key) async for key in redis.scan_iter()}
@@ -77,8 +92,9 @@ async def test_a_dry_run_tells_item_by_item_what_the_real_run_does(
 ) -> None:
     await plant(redis)
     before = await dump(redis)
-    dry = await run(operator)
+    dry, heartbeats = await watched(operator, run(operator, "--rate", "20"))
     assert dry["status"] == "reported"
+    assert heartbeats
     assert await dump(redis) == before
 
     real = await run(operator, "--execute")
@@ -118,9 +134,9 @@ async def test_a_dry_run_tells_item_by_item_what_the_real_run_does(
     assert await dump(redis) == after
 
     # Nothing of it stands anywhere else.
-    places = [worker.log.read_text("utf-8")]
+    places = [worker.log.read_text("utf-8"), *heartbeats]
     for one in (dry, real, again):
-        places.append((await operator.temporal.get_workflow_handle(one["run"]).fetch_history()).to_json())
+        places.append(readable((await operator.temporal.get_workflow_handle(one["run"]).fetch_history()).events))
     tables = await operator.pool.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     for row in tables:
         rows = await operator.pool.fetch(f'SELECT t::text AS row FROM "{row["tablename"]}" AS t')

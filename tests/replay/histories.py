@@ -6,8 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
@@ -77,31 +75,3 @@ def _commands(events: Iterable[HistoryEvent]) -> Iterator[str]:
             yield f"search attributes {', '.join(sorted(upserted.indexed_fields))}"
         elif event.event_type in _COMMANDS:
             yield _COMMANDS[event.event_type]
-
-
-def payloads(events: Iterable[HistoryEvent]) -> Iterator[Payload]:
-    """Every payload of a history, wherever it stands."""
-    for event in events:
-        yield from _payloads(event)
-
-
-def _payloads(message: Any) -> Iterator[Payload]:
-    if isinstance(message, Payload):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        if field.message_type.GetOptions().map_entry:
-            values = value.values() if field.message_type.fields_by_name["value"].message_type else ()
-        else:
-            values = value if field.is_repeated else (value,)
-        for one in values:
-            yield from _payloads(one)
-
-
-def readable(events: Iterable[HistoryEvent]) -> str:
-    """All of a history as text: the events as JSON, then the bytes of every payload."""
-    events = list(events)
-    told = [json.dumps(MessageToDict(event)) for event in events]
-    return "\n".join([*told, *(payload.data.decode("utf-8", "replace") for payload in payloads(events))])

@@ -13,8 +13,9 @@ import sys
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from bench.histories import readable
 from deploy.local.temporary import temporary_stack
-from tests.replay.histories import FINGERPRINTS, fingerprint, readable, release_folder, store
+from tests.replay.histories import FINGERPRINTS, fingerprint, release_folder, store
 from tests.replay.stories import REAL, tell
 from tests.workflows.world import world_on
 

@@ -12,12 +12,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
+from bench.histories import payloads, readable
 from deploy.local.data import load_questions
 from domain import steps
 from domain.steps import Role
 from tests.drafts import draft
 from tests.replay.changed_story import OneStepMore
-from tests.replay.histories import PAYLOAD_LIMIT, fingerprint, payloads, readable, stored
+from tests.replay.histories import PAYLOAD_LIMIT, fingerprint, stored
 from tests.replay.stories import STORIES
 from workers.registry import WORKFLOWS, replayer, workflow_runner
 from workflows.market_lifecycle import MarketLifecycle

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from bench.histories import readable
 from cli import following
 from db import follow_ups, leads
 from db.follow_ups import Contact, Tenant
@@ -18,7 +19,6 @@ from domain.ids import follow_up_workflow_id
 from domain.leads import Lead, Outcome, enrich
 from domain.steps import Role
 from tests.conftest import EmbeddedStack
-from tests.replay.histories import readable
 from tests.support import eventually
 from tests.workflows.world import Running, World
 
