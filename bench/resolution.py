@@ -39,15 +39,14 @@ TRADING = timedelta(hours=1)
 def questions(series: list[Series], count: int, chance: random.Random) -> list[tuple[Series, date, date]]:
     """Random pairs of dates; every series comes once before one comes twice."""
     usable = [one for one in series if len(one.observations) > 1]
-    order: list[Series] = []
-    while len(order) < count:
-        order += chance.sample(usable, len(usable))
+    pairs = sum(len(one.observations) * (len(one.observations) - 1) // 2 for one in usable)
+    # The same question twice is one market, so a series with few observations comes as often as it has pairs.
     asked: dict[tuple[str, date, date], tuple[Series, date, date]] = {}
-    for one in order[:count]:
-        due, resolution = sorted(chance.sample([o.date for o in one.observations], 2))
-        # The same question twice is one market, so a series with few observations may come once only.
-        asked.setdefault((one.key, due, resolution), (one, due, resolution))
-    return list(asked.values())
+    while len(asked) < min(count, pairs):
+        for one in chance.sample(usable, len(usable)):
+            due, resolution = sorted(chance.sample([o.date for o in one.observations], 2))
+            asked.setdefault((one.key, due, resolution), (one, due, resolution))
+    return list(asked.values())[:count]
 
 
 async def measure(count: int, seed: int, data_dir: Path) -> dict[str, Any]:
@@ -76,9 +75,9 @@ async def measure(count: int, seed: int, data_dir: Path) -> dict[str, Any]:
             await stack.supervisor.stop()
     resolved = [right for kind, right in outcomes if kind == "resolved"]
     return {
-        "questions": count,
+        "questions": len(outcomes),
         "series": len({one.key for one, _, _ in asked_about}),
-        "resolved_without_llm": round(len(resolved) / count, 4),
+        "resolved_without_llm": round(len(resolved) / len(outcomes), 4),
         "right": round(sum(resolved) / len(resolved), 4) if resolved else None,
         "abstentions": dict(Counter(kind for kind, _ in outcomes if kind != "resolved")),
         "seconds": round(seconds, 1),

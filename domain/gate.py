@@ -153,7 +153,9 @@ def _too_few(evaluation: Evaluation | ClassEvaluation) -> str:
 
 def _calibration(measured: GateInput) -> Check:
     if measured.champion is None:
-        return Check(name="calibration", ok=True, sentence="There is no champion to be worse than.", numbers={})
+        return Check(
+            name="calibration", ok=True, sentence="There is no champion to be worse calibrated than.", numbers={}
+        )
     found = measured.champion.calibration
     ok = found.low <= 0
     return Check(
