@@ -28,6 +28,9 @@ RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Its na
 
 RUNS = "clotho pii status"
 
+LOOK = 0.05
+"""Seconds between looks for a run that is about to begin."""
+
 
 @app.command()
 @command
@@ -157,7 +160,7 @@ async def _start(context: Context, request: BackfillRequest) -> WorkflowHandle[A
     if under_way is not None and await _runs(context, under_way):
         why = f"{under_way} is under way: see `clotho pii status`, or stop it with `clotho pii cancel`."
         raise CommandError(why, Exit.FAILED)
-    return await context.temporal.start_workflow(
+    handle = await context.temporal.start_workflow(
         WORKFLOW,
         request,
         id=pii_workflow_id(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")),
@@ -167,6 +170,12 @@ async def _start(context: Context, request: BackfillRequest) -> WorkflowHandle[A
         id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
         static_summary=f"{'redacts' if request.execute else 'dry run'}, asked for by {request.by}"[:120],
     )
+    # Whoever comes next finds it in the table; where no worker is, it begins when one comes.
+    ends = time.monotonic() + ANSWER.total_seconds()
+    while True:
+        if await pii.progress(context.pool, handle.id) is not None or time.monotonic() > ends:
+            return handle
+        await asyncio.sleep(LOOK)
 
 
 async def _runs(context: Context, run: str) -> bool:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import httpx
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -210,6 +210,18 @@ class Operator:
         """How the lifecycles ended, once all have."""
         async with asyncio.timeout(seconds):
             return await asyncio.gather(*(self.lifecycle(market_id).result() for market_id in market_ids))
+
+    async def cancel(self, *market_ids: UUID) -> list[MarketEnd]:
+        """Cancel markets that are not over, again while a busy worker is late with its answer; returns how they ended."""
+        for market_id in market_ids:
+
+            async def taken(market_id: UUID = market_id) -> bool:
+                if (await self.lifecycle(market_id).describe()).status is not WorkflowExecutionStatus.RUNNING:
+                    return True
+                return (await self.clotho("market", "cancel", str(market_id), "--reason", "no longer needed")).code == 0
+
+            await eventually(taken, f"the cancellation of {market_id}")
+        return await self.ends(market_ids)
 
     async def cost(self, market_id: UUID) -> Cost:
         """Actions and events of a lifecycle."""

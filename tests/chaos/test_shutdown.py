@@ -41,6 +41,5 @@ async def test_a_step_in_flight_is_finished_and_its_work_kept(operator: Operator
         if event.HasField("activity_task_started_event_attributes")
     ]
     assert set(attempts) == {1}
-    await operator.clotho("market", "cancel", str(market_id), "--reason", "the test is over")
-    await operator.ends([market_id])
+    await operator.cancel(market_id)
     assert await next_worker.stop() == 0

@@ -61,18 +61,12 @@ async def waiting(operator: Operator, **changes: Any) -> UUID:
     return market_id
 
 
-async def over(operator: Operator, *market_ids: UUID) -> None:
-    for market_id in market_ids:
-        await operator.clotho("market", "cancel", str(market_id), *REASON)
-    await operator.ends(market_ids)
-
-
 @pytest.fixture
 async def market_id(operator: Operator, worker: WorkerProcess) -> AsyncIterator[str]:
     """A market under review; it is over when the test is."""
     made = await waiting(operator)
     yield str(made)
-    await over(operator, made)
+    await operator.cancel(made)
 
 
 async def ok(operator: Operator, *arguments: str) -> Any:
@@ -177,7 +171,7 @@ async def test_a_parked_step_is_listed_retried_and_given_up(operator: Operator, 
     await operator.shows(retried, lambda state: state.rules_sha256 is not None, "has a draft")
     assert "no step is parked" in (await refused(operator, "parked", "retry", str(retried))).lower()
     assert str(retried) not in str(await ok(operator, "parked", "list"))
-    await over(operator, retried)
+    await operator.cancel(retried)
 
 
 async def test_a_parked_validation_may_be_skipped_to_a_person(operator: Operator, worker: WorkerProcess) -> None:
@@ -189,7 +183,7 @@ async def test_a_parked_validation_may_be_skipped_to_a_person(operator: Operator
     state = await operator.shows(market_id, lambda state: state.status == "pending_review", "waits for a person")
     assert state.validation is not None
     assert "skipped" in state.validation.reason
-    await over(operator, market_id)
+    await operator.cancel(market_id)
 
 
 async def test_replay_of_histories_from_server_and_file(operator: Operator, market_id: str, tmp_path: Path) -> None:
@@ -234,7 +228,7 @@ async def test_what_goes_into_a_pipe_is_plain_and_whole(operator: Operator, work
     assert any(LONG_TITLE.strip() in line for line in reviews.out.splitlines())
     assert any(line == f"title\t{LONG_TITLE.strip()}" for line in shown.out.splitlines())
     assert len(again.out.splitlines()) == 1
-    await over(operator, market_id)
+    await operator.cancel(market_id)
 
 
 async def on_terminal(operator: Operator, *arguments: str) -> list[str]:
@@ -282,7 +276,7 @@ async def test_tables_fit_a_terminal(operator: Operator, worker: WorkerProcess) 
         assert max(map(cell_len, lines)) <= 100
     assert any(str(market_id) in line for line in shown[0])
     assert any(str(parked) in line for line in shown[3])
-    await over(operator, market_id, parked)
+    await operator.cancel(market_id, parked)
 
 
 async def unreachable(operator: Operator, *command: str, setting: str, value: str) -> None:

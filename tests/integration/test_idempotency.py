@@ -60,8 +60,7 @@ async def test_sixty_senders_make_one_market(operator: Operator, worker: WorkerP
     assert await stored(operator, key) == [(market_id, TEXT)]
 
     # And after the end nothing begins again.
-    await operator.clotho("market", "cancel", str(market_id), "--reason", "the test needs its end")
-    (end,) = await operator.ends([market_id])
+    (end,) = await operator.cancel(market_id)
     assert (end.status, end.outcome) == ("canceled", "VOID")
     answer = await operator.clotho(*command)
     assert (answer.code, answer.data["market_id"], answer.data["known"]) == (0, str(market_id), True)
@@ -80,5 +79,4 @@ async def test_a_sender_that_died_before_the_start_is_made_up_for(operator: Oper
     state = await operator.shows(sent.market_id, lambda state: state.expiry is not None, "is drafted")
     assert await stored(operator, key) == [(sent.market_id, OTHER_TEXT)]
     assert "06-30" in state.title
-    await operator.clotho("market", "cancel", str(sent.market_id), "--reason", "the test is over")
-    await operator.ends([sent.market_id])
+    await operator.cancel(sent.market_id)

@@ -33,12 +33,6 @@ async def became(operator: Operator, proposal: Proposal) -> Proposed:
     return await wait(operator.pool, proposed, 30)
 
 
-async def cancel(operator: Operator, *market_ids: UUID) -> None:
-    for market_id in market_ids:
-        await operator.clotho("market", "cancel", str(market_id), "--reason", "the test is over")
-    await operator.ends(market_ids)
-
-
 # First, while no worker of this module runs.
 async def test_limits_at_the_command_line(operator: Operator) -> None:
     """No worker runs: what is proposed stays pending, and the answer says how to ask again."""
@@ -99,11 +93,11 @@ async def test_the_same_question_in_other_words_is_matched_with_the_open_market(
     assert (people.code, str(first.market_id) in people.out) == (0, True)
     unknown = await operator.clotho("proposal", "show", str(uuid4()))
     assert (unknown.code, unknown.out) == (2, "")
-    await cancel(operator, first.market_id, other.market_id)
+    await operator.cancel(first.market_id, other.market_id)
     # What is over is no longer open.
     reopened = await became(operator, asked(question))
     assert reopened.matched is None
-    await cancel(operator, reopened.market_id)
+    await operator.cancel(reopened.market_id)
 
 
 async def test_of_the_same_question_sent_at_once_one_becomes_a_market(
@@ -112,7 +106,7 @@ async def test_of_the_same_question_sent_at_once_one_becomes_a_market(
     sent = await asyncio.gather(*(became(operator, asked(f"{text(3)}{' ' * n}", background=f"{n}")) for n in range(6)))
     (market_id,) = {one.market_id for one in sent if one.matched is None}
     assert {one.matched for one in sent} == {None, market_id}
-    await cancel(operator, market_id)
+    await operator.cancel(market_id)
 
 
 async def test_what_is_not_safe_is_rejected_with_the_reason(operator: Operator, worker: WorkerProcess) -> None:
