@@ -212,7 +212,7 @@ class Operator:
             return await asyncio.gather(*(self.lifecycle(market_id).result() for market_id in market_ids))
 
     async def cancel(self, *market_ids: UUID) -> list[MarketEnd]:
-        """Cancel markets that are not over, again while a busy worker is late with its answer; returns how they ended."""
+        """Cancel what is not over, again while a busy worker is late with its answer; returns how the markets ended."""
         for market_id in market_ids:
 
             async def taken(market_id: UUID = market_id) -> bool:
