@@ -60,8 +60,9 @@ async def commands() -> AsyncIterator[Commands]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "socket")
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", __name__, str(path), stdin=asyncio.subprocess.PIPE, start_new_session=True
-        )
+            sys.executable, "-m", __name__, str(path), stdin=asyncio.subprocess.PIPE, start_new_session=True,
+            cwd=Path(__file__).parents[1],
+        )  # fmt: skip
 
         async def listens() -> bool:
             assert process.returncode is None, "the process that forks has ended"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import httpx
+import pytest
 from spl.token.constants import TOKEN_2022_PROGRAM_ID
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -34,6 +35,7 @@ from domain.rules import NotYetPublished
 from tests.commands import Commands, commands
 from tests.conftest import EmbeddedStack
 from tests.drafts import draft, fred_rules
+from tests.replay.histories import fingerprint
 from tests.support import eventually
 
 CLOTHO = Path(sysconfig.get_path("scripts"), "clotho")
@@ -207,9 +209,22 @@ class Operator:
         await eventually(asked, f"the review of market {market_id}")
 
     async def ends(self, market_ids: Iterable[UUID], seconds: float = 90) -> list[MarketEnd]:
-        """How the lifecycles ended, once all have."""
-        async with asyncio.timeout(seconds):
-            return await asyncio.gather(*(self.lifecycle(market_id).result() for market_id in market_ids))
+        """How the lifecycles ended, once all have; fails with what each of the others did last."""
+        handles = [self.lifecycle(market_id) for market_id in market_ids]
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.gather(*(handle.result() for handle in handles))
+        except TimeoutError:
+            pytest.fail("\n".join([await self._standing(handle) for handle in handles]))
+
+    async def _standing(self, handle: WorkflowHandle[Any, MarketEnd]) -> str:
+        described = await handle.describe()
+        pending = [
+            f"{one.activity_type.name} attempt {one.attempt} {one.last_failure.message}"
+            for one in described.raw_description.pending_activities
+        ]
+        told = fingerprint((await handle.fetch_history()).events).splitlines()[-8:]
+        return f"{handle.id} {described.status}: {'; '.join(told)}; pending: {', '.join(pending) or 'nothing'}"
 
     async def cancel(self, *market_ids: UUID) -> list[MarketEnd]:
         """Cancel what is not over, again while a busy worker is late with its answer; returns how the markets ended."""
