@@ -223,8 +223,11 @@ class Operator:
             f"{one.activity_type.name} attempt {one.attempt} {one.last_failure.message}"
             for one in described.raw_description.pending_activities
         ]
-        told = fingerprint((await handle.fetch_history()).events).splitlines()[-8:]
-        return f"{handle.id} {described.status}: {'; '.join(told)}; pending: {', '.join(pending) or 'nothing'}"
+        events = (await handle.fetch_history()).events
+        broken = [event.workflow_task_failed_event_attributes.failure.message for event in events]
+        told = "; ".join(fingerprint(events).splitlines()[-8:])
+        waits, failed = ", ".join(pending) or "nothing", ", ".join(filter(None, broken)) or "none"
+        return f"{handle.id}: {told}; pending steps: {waits}; broken workflow tasks: {failed}"
 
     async def cancel(self, *market_ids: UUID) -> list[MarketEnd]:
         """Cancel what is not over, again while a busy worker is late with its answer; returns how the markets ended."""
