@@ -66,6 +66,10 @@ class LlmSteps:
             return done
         proposal = await proposals.get(self._pool, request.market_id)
         if not await proposals.begin(self._pool, request.market_id):
+            # It may have been another attempt that ended it in this moment.
+            done = await step_results.stored(self._pool, steps.DRAFT_MARKET, key)
+            if done is not None:
+                return done
             raise errors.failure(errors.ILLEGAL_MOVE, f"the proposal of market {request.market_id} is over")
         ai_version = str(await ai_config.get(self._pool, "ai_version"))
         answer, screened = MarketGenerationAnswer(draft=proposal.draft), Screened()
