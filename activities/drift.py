@@ -40,10 +40,10 @@ class DriftSteps:
                 raise errors.failure(errors.MODEL_UNUSABLE, f"the active {request.model} model: {error}") from error
             if loaded is None or not isinstance(loaded.artifact, LeadArtifact):
                 return Drifted(version=None, score=0, rows=0)
-            score = await loading.drift_score(self._pool, loaded)
-            rows = len(await leads.last_scored(self._pool, drift.WINDOW))
+            rows = await leads.last_scored(self._pool, drift.WINDOW)
+            score = drift.drift_score(loaded.artifact.feature_stats, drift.columns(rows))
             await self._keep_report(loaded, loaded.artifact, request.at)
-        return Drifted(version=loaded.version, score=score, rows=rows)
+        return Drifted(version=loaded.version, score=score, rows=len(rows))
 
     async def _keep_report(self, loaded: LoadedModel, artifact: LeadArtifact, at: datetime) -> None:
         end = datetime.combine(at.astimezone(UTC).date(), time(), UTC)

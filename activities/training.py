@@ -74,7 +74,7 @@ class TrainingSteps:
             data = await family.data(self._pool, request.cutoff)
             data_sha256, check = await self._in_thread(lambda: (data.sha256, family.check(data)))
         reason = cut(check.reason, REASON_LIMIT)
-        newest = next((one.version for one in await models.every(self._pool, request.model)), 0)
+        newest = await models.newest_version(self._pool, request.model) or 0
         collected = Collected(
             ok=check.ok,
             rows=len(data.rows),
@@ -108,9 +108,11 @@ class TrainingSteps:
         async with heartbeating():
             data = await self._same_data(run, request.data_sha256)
             fitted = await self._in_thread(lambda: self._families[run.model].fit(data, run.version))
-            body = await self._in_thread(lambda: artifact.artifact_bytes(fitted))
+            body, sha256 = await self._in_thread(
+                lambda: (artifact.artifact_bytes(fitted), artifact.artifact_sha256(fitted))
+            )
         trained = Trained(
-            artifact_sha256=artifact.artifact_sha256(fitted),
+            artifact_sha256=sha256,
             n_train=fitted.metrics.n_train,
             n_test=fitted.metrics.n_test,
         )

@@ -29,6 +29,7 @@ from bench.histories import payloads, readable
 from db import pii
 from db.pool import Pool, connect
 from deploy.local.temporary import temporary_stack
+from domain.chat_memory import digests_in
 from domain.ids import pii_workflow_id
 from domain.pii import WORKFLOW, BackfillEnd, BackfillRequest
 from domain.steps import Role
@@ -206,11 +207,7 @@ async def _planted_rows(pool: Pool) -> int:
 async def _changes(pool: Pool, run: str) -> Counter[tuple[str, bytes]]:
     """The items of a run's report by place and digest; a writer moves indexes."""
     rows = await pool.fetch("SELECT place, changes FROM pii_places WHERE run = $1 AND number = 1", run)
-    return Counter(
-        (row["place"], row["changes"][start + 4 : start + 20])
-        for row in rows
-        for start in range(0, len(row["changes"]), 20)
-    )
+    return Counter((row["place"], digest) for row in rows for digest in digests_in(row["changes"]))
 
 
 def main() -> None:

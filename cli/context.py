@@ -19,6 +19,7 @@ from pydantic import DirectoryPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.client import (
     Client,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -227,18 +228,44 @@ def no_worker(what: str, and_now: str = "") -> CommandError:
     )
 
 
+async def end_of(handle: WorkflowHandle[Any, R], what: str, again: str, look_up: str = "clotho market list") -> R:
+    """How a workflow ends, however long that takes, once a worker has shown that it is at work.
+
+    Args:
+        handle: of the workflow.
+        what: the workflow in words, for who is told that it does not answer, or failed.
+        again: the clause that says what to do when it failed.
+        look_up: the command that lists such ids.
+
+    Raises:
+        CommandError: it failed, or no worker answers.
+    """
+    try:
+        await handle.query("parked", rpc_timeout=ANSWER)  # every workflow has it, and a worker alone answers
+        return await handle.result()
+    except RPCError as error:
+        explain(error, what, look_up)
+    except WorkflowFailureError as error:
+        why = f"{what[:1].upper()}{what[1:]} failed ({error.cause}): see `clotho status`, and {again}."
+        raise CommandError(why, Exit.FAILED) from None
+
+
 @asynccontextmanager
 async def connected() -> AsyncIterator[Context]:
     """Connections to Temporal and Postgres for as long as the block runs."""
-    configured = settings()
-    client = await Client.connect(
+    async with database() as (configured, pool):
+        yield Context(configured, await connect_temporal(configured), pool)
+
+
+async def connect_temporal(configured: CliSettings, *, lazy: bool = False) -> Client:
+    """A client of Temporal; a lazy one connects when it is first needed."""
+    return await Client.connect(
         configured.temporal_address,
         namespace=configured.temporal_namespace,
         data_converter=pydantic_data_converter,
         identity=f"clotho-cli:{configured.identity}",
+        lazy=lazy,
     )
-    async with await connect(configured.database_url.get_secret_value(), max_size=4) as pool:
-        yield Context(configured, client, pool)
 
 
 @asynccontextmanager

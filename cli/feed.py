@@ -7,11 +7,9 @@ from uuid import UUID
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from temporalio.client import WorkflowFailureError
-from temporalio.service import RPCError
 
 from cli import feeding
-from cli.context import ANSWER, Context, command, connected, explain
+from cli.context import Context, command, connected, end_of
 from cli.output import CommandError, Exit, JsonOption, emit, say, styled, table
 from db import feeds, news
 from db.feeds import StoredFeed
@@ -137,14 +135,7 @@ async def run(context: Context, name: str, *, feed_id: UUID | None = None, poll:
         CommandError: it failed, or no worker runs it.
     """
     intake = await feeding.start(context.temporal, name, feed_id=feed_id, poll=poll)
-    try:
-        await intake.query("parked", rpc_timeout=ANSWER)  # answered by a worker alone
-        return await intake.result()
-    except RPCError as error:
-        explain(error, f"the intake {intake.id}")
-    except WorkflowFailureError as error:
-        why = f"The intake {intake.id} failed ({error.cause}): see `clotho status`, and poll again."
-        raise CommandError(why, Exit.FAILED) from None
+    return await end_of(intake, f"the intake {intake.id}", "poll again")
 
 
 def _added(name: str) -> str:

@@ -15,11 +15,10 @@ import asyncpg
 import typer
 from pydantic import TypeAdapter, ValidationError
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
 from cli import following
-from cli.context import CliSettings, command, database
+from cli.context import command, connect_temporal, database
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
 from db import leads
 from db.leads import KnownOtherwiseError, ScoredLead
@@ -101,7 +100,8 @@ async def score(
         if metrics_port is not None:
             _serve_metrics(metrics_port)
         async with Scorer(settings.database_url.get_secret_value(), key) as scorer:
-            keeper = None if dry_run else _Keeper(pool, None if no_follow_up else await _temporal(settings))
+            temporal = None if dry_run or no_follow_up else await connect_temporal(settings, lazy=True)
+            keeper = None if dry_run else _Keeper(pool, temporal)
             failed = await _score_lines(file, scorer, keeper)
             left = await keeper.finish() if keeper else None
     if left:
@@ -192,17 +192,6 @@ async def _when_reached(doing: Callable[[], Awaitable[object]]) -> None:
             if "Failed client connect" not in str(error):
                 raise
         await asyncio.sleep(_TRY_AGAIN)
-
-
-async def _temporal(settings: CliSettings) -> Client:
-    """A client that connects when it is first needed."""
-    return await Client.connect(
-        settings.temporal_address,
-        namespace=settings.temporal_namespace,
-        data_converter=pydantic_data_converter,
-        identity=f"clotho-cli:{settings.identity}",
-        lazy=True,
-    )
 
 
 async def _score_lines(file: TextIO, scorer: "Scorer", keeper: _Keeper | None) -> int:

@@ -8,19 +8,17 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from temporalio.client import WorkflowFailureError, WorkflowHandle
-from temporalio.service import RPCError
 
 from activities.loading import ModelRefusedError, digest_is, drift_score, load
 from cli import retraining
-from cli.context import ANSWER, CliSettings, command, connected, database, explain
+from cli.context import CliSettings, command, connected, database, end_of
 from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, say, styled, table
 from cli.reasons import reason_of
 from db import models
 from db.models import Promotion, PromotionKind, RegisteredModel
 from db.pool import Pool
-from domain import model_card, signing
-from domain.model import VERIFY_WITHIN, ModelName, RetrainEnd, RetrainRequest
+from domain import gate, model_card, signing
+from domain.model import VERIFY_WITHIN, ModelName, RetrainRequest
 from domain.model_status import Health, ModelStatus, no_model, status_of
 
 app = typer.Typer(help="Models: versions, which is active and was when, and going back.", no_args_is_help=True)
@@ -137,8 +135,8 @@ async def status(model: ModelOption = "lead", as_json: JsonOption = False) -> No
     Exit status: 0 it is fit, or a warning says what to watch; 1 there is none, it cannot be loaded, or it is critical.
     """
     async with _registry() as registry:
-        found, faults = await _status(registry, model)
         running = await models.loads(registry.pool, model)
+        found, faults = await _status(registry, model, running)
 
         def show() -> None:
             rows = [(name, _plain(value)) for name, value in found.model_dump(mode="json").items()]
@@ -326,24 +324,13 @@ async def retrain(
             sentence = f"{run.id} runs: see it in the Web UI, or wait for it with --wait."
             emit({"workflow": run.id, "status": "running"}, as_json, lambda: say(sentence))
             return
-        end = await _end(run)
+        end = await end_of(run, f"the retraining {run.id}", "ask again")
         if end.rejection is not None:
             emit(end.rejection, True, lambda: None)
         else:
             emit(end, as_json, lambda: say(f"{model} {end.version or ''} {end.status}: {end.reason}"))
         if end.status not in {"active", "registered"}:
             raise typer.Exit(Exit.FAILED)
-
-
-async def _end(run: WorkflowHandle[Any, RetrainEnd]) -> RetrainEnd:
-    try:
-        await run.query("state", rpc_timeout=ANSWER)  # answered by a worker alone
-        return await run.result()
-    except RPCError as error:
-        explain(error, f"the retraining {run.id}")
-    except WorkflowFailureError as error:
-        why = f"{run.id} failed ({error.cause}): see `clotho status`, and ask again."
-        raise CommandError(why, Exit.FAILED) from None
 
 
 async def _promote(
@@ -356,9 +343,7 @@ async def _promote(
     """Make a version active, if it is good enough and what it says it is; None when it is active already."""
     quality, metric = wanted.evaluation.quality.value, wanted.evaluation.metric
     if minimum is not None and quality < minimum:
-        name = "AUC" if metric == "auc" else metric
-        rejection = {"ok": False, "error": f"Model {name} below threshold", metric: quality, f"min_{metric}": minimum}
-        emit(rejection | {"rejected": True}, True, lambda: None)  # existing scripts read it
+        emit(gate.rejection(metric, quality, minimum), True, lambda: None)
         raise typer.Exit(Exit.FAILED)
     try:
         await load(registry.pool, registry.settings.verify_key, wanted.model, wanted.version)
@@ -375,10 +360,9 @@ def _tell(done: Promotion, verified: models.Verification, as_json: bool) -> None
     emit(answer | {"processes": verified.processes}, as_json, lambda: say(sentence))
 
 
-async def _status(registry: _Registry, model: ModelName) -> tuple[ModelStatus, list[str]]:
-    """The status, and why the active version is not loaded somewhere."""
+async def _status(registry: _Registry, model: ModelName, running: list[models.Load]) -> tuple[ModelStatus, list[str]]:
+    """The status, and why the active version is not loaded somewhere, as the processes that score say."""
     active = await models.active(registry.pool, model)
-    running = await models.loads(registry.pool, model)
     faults = list(dict.fromkeys(one.error for one in running if one.error))
     if active is None or active.version is None:
         return no_model(error=False), faults

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from cli.context import ANSWER, Context, command, connected, explain, settings, unknown, update
+from cli.context import ANSWER, Context, command, connected, end_of, settings, unknown, update
 from cli.output import CommandError, Exit, JsonOption, console, emit, say, table
 from cli.reasons import ReasonOption, reason_of
 from cli.redacting import redactor
@@ -30,6 +30,9 @@ RUNS = "clotho pii status"
 
 LOOK = 0.05
 """Seconds between looks for a run that is about to begin."""
+
+TELL_EVERY = 5.0
+"""Seconds between two sentences about a run that somebody waits for."""
 
 
 @app.command()
@@ -191,23 +194,12 @@ async def _runs(context: Context, run: str) -> bool:
 
 async def _wait(context: Context, handle: WorkflowHandle[Any, BackfillEnd], *, show: bool) -> BackfillEnd:
     """The run's end; a terminal is told now and then how far it is."""
-    try:
-        await handle.query("state", rpc_timeout=ANSWER)  # answered by a worker alone
-        waiting = asyncio.create_task(handle.result())
-        told = time.monotonic()
-        while not waiting.done():
-            await asyncio.wait([waiting], timeout=1)
-            if show and console.is_terminal and time.monotonic() - told > 5:
-                told = time.monotonic()
-                progress = await pii.progress(context.pool, handle.id)
-                if progress is not None:
-                    say(_standing(progress))
-        return waiting.result()
-    except RPCError as error:
-        explain(error, f"the run {handle.id}", RUNS)
-    except WorkflowFailureError as error:
-        why = f"The run {handle.id} failed ({error.cause}): see `clotho status`, and start another."
-        raise CommandError(why, Exit.FAILED) from None
+    ending = asyncio.create_task(end_of(handle, f"the run {handle.id}", "start another", RUNS))
+    while not (await asyncio.wait([ending], timeout=TELL_EVERY))[0]:
+        progress = await pii.progress(context.pool, handle.id) if show and console.is_terminal else None
+        if progress is not None:
+            say(_standing(progress))
+    return ending.result()
 
 
 async def _steer(run: str | None, name: str, message: Any, told: str, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from db import audit, rate_limits
-from db.pool import Connection, Pool
+from db.pool import Connection, Pool, insertion
 from domain.base import Model
 from domain.canonical import sha256_hex
 from domain.config import Limits, Period
@@ -130,13 +130,10 @@ async def tenant(connection: Connection | Pool, name: str) -> Tenant | None:
 async def put_tenant(pool: Pool, wanted: Tenant, by: str) -> None:
     """Set how a tenant's leads are followed up, from the next message on."""
     fields = wanted.model_dump() | {"updated_by": by}
-    names = ", ".join(fields)
-    places = ", ".join(f"${place}" for place in range(1, len(fields) + 1))
-    changes = ", ".join(f"{name} = excluded.{name}" for name in fields if name != "tenant")
+    changes = ", ".join(f"{name} = excluded.{name}" for name in fields if name != "tenant") + ", updated_at = now()"
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
-            f"INSERT INTO follow_up_tenants ({names}) VALUES ({places})"  # noqa: S608 - columns are ours
-            f" ON CONFLICT (tenant) DO UPDATE SET {changes}, updated_at = now()",
+            f"{insertion('follow_up_tenants', fields)} ON CONFLICT (tenant) DO UPDATE SET {changes}",
             *fields.values(),
         )
         details = wanted.model_dump(mode="json", exclude={"tenant"})

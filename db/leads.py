@@ -101,14 +101,6 @@ async def record_outcome(
     return bool(recorded)
 
 
-async def outcome_of(connection: Connection | Pool, lead_id: str) -> Outcome | None:
-    """The newest outcome of a lead."""
-    outcome = await connection.fetchval(
-        "SELECT outcome FROM lead_outcomes WHERE lead_id = $1 ORDER BY recorded_at DESC, id DESC LIMIT 1", lead_id
-    )
-    return None if outcome is None else Outcome(outcome)
-
-
 async def import_outcomes(pool: Pool, rows: Sequence[LabelledLead], file_sha256: str, by: Actor) -> list[str]:
     """Store the leads of a file and what became of them, all or nothing; the same file again changes nothing.
 

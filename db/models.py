@@ -194,6 +194,12 @@ async def every(connection: Connection | Pool, model: ModelName) -> list[Registe
     return [_registered(row) for row in rows]
 
 
+async def newest_version(connection: Connection | Pool, model: ModelName) -> int | None:
+    """The highest version of a model; None when none is registered."""
+    version: int | None = await connection.fetchval("SELECT max(version) FROM ml_models WHERE model = $1", model)
+    return version
+
+
 async def lock(connection: Connection, model: ModelName) -> None:
     """Keep others from promoting until the transaction is over: before reading what an activation depends on."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"model:{model}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from db.pool import Connection, Pool, insertion
 from domain.base import Model
-from domain.chat_memory import DIGEST, Place
+from domain.chat_memory import ENTRY, Place
 from domain.pii import BackfillRequest, Listed, Pace, Progress, Report, Tally
 
 LISTED = 1_000
@@ -116,7 +116,7 @@ async def tally(connection: Connection | Pool, run: str, number: int) -> Tally:
     )  # fmt: skip
     assert row is not None, "an aggregate gives a row"
     counts: dict[str, int] = dict(row)
-    return Tally.model_validate(counts | {"changed": counts.pop("changes") // (4 + DIGEST)})
+    return Tally.model_validate(counts | {"changed": counts.pop("changes") // ENTRY})
 
 
 async def end(connection: Connection, run: str, status: str, why: str) -> None:

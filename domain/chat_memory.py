@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from domain.redaction import Redactor
+if TYPE_CHECKING:
+    from domain.redaction import Redactor
 
 LARGE = 1_000_000
 """Bytes from which an item is counted as large."""
@@ -17,6 +18,9 @@ KEPT = frozenset({"ts", "role"})
 
 DIGEST = 16
 """Bytes of the SHA-256 of a redacted item that a report keeps: enough to tell items apart, and made of no PII."""
+
+ENTRY = 4 + DIGEST
+"""Bytes of one item in `Place.changes`: its index, then the digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ _decode = json.JSONDecoder(object_pairs_hook=tuple).decode
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
 
 
-def redact_item(raw: bytes, redactor: Redactor) -> Item:
+def redact_item(raw: bytes, redactor: "Redactor") -> Item:
     """Redact the strings of an item, all but ts and role; every byte outside these strings stays.
 
     Args:
@@ -91,7 +95,7 @@ def redact_item(raw: bytes, redactor: Redactor) -> Item:
     return _UNCHANGED if has_text else _WITHOUT_TEXT
 
 
-def redact_items(raws: list[bytes], redactor: Redactor, first: int = 0) -> Found:
+def redact_items(raws: list[bytes], redactor: "Redactor", first: int = 0) -> Found:
     """Redact items of one place, the first of which has the index `first`."""
     found = Found(items=len(raws))
     for index, raw in enumerate(raws, first):
@@ -142,8 +146,12 @@ class Place:
 
     def digests(self) -> frozenset[bytes]:
         """Of the items that were changed."""
-        width = 4 + DIGEST
-        return frozenset(self.changes[start + 4 : start + width] for start in range(0, len(self.changes), width))
+        return frozenset(digests_in(self.changes))
+
+
+def digests_in(changes: bytes) -> Iterator[bytes]:
+    """The digests of `Place.changes`, in order."""
+    return (changes[end - DIGEST : end] for end in range(ENTRY, len(changes) + 1, ENTRY))
 
 
 def tenant_of(key: str) -> str:
@@ -152,7 +160,7 @@ def tenant_of(key: str) -> str:
     return parts[1] if len(parts) == 3 else ""
 
 
-def _redact_string(value: str, redactor: Redactor, changed: dict[str, str], kinds: list[str]) -> None:
+def _redact_string(value: str, redactor: "Redactor", changed: dict[str, str], kinds: list[str]) -> None:
     redacted = redactor.redact(value)
     if redacted.findings and redacted.text != value:
         changed[value] = redacted.text

@@ -28,7 +28,9 @@ MARGIN = 0.02
 SLICE_FLOOR = {"auc": 0.55, "accuracy": 0.70}
 """No slice may be surely below: the runbook's `critical_low_auc`, and as far below the minimum of accuracy."""
 
-_NAMES = {"auc": "AUC", "accuracy": "accuracy"}
+Metric = Literal["auc", "accuracy"]
+
+_NAMES: dict[Metric, str] = {"auc": "AUC", "accuracy": "accuracy"}
 
 CheckName = Literal["quality", "champion", "calibration", "slices", "overlap", "control"]
 
@@ -60,7 +62,7 @@ class GateDecision(Model):
     """Whether the challenger passes: only when every check does."""
 
     ok: bool
-    metric: Literal["auc", "accuracy"]
+    metric: Metric
     quality: float
     minimum: float
     checks: tuple[Check, ...]
@@ -77,14 +79,19 @@ class GateDecision(Model):
         if self.ok:
             return None
         first = next(check for check in self.checks if not check.ok)
-        low = f"Model {_NAMES[self.metric]} below threshold"
-        return {
-            "ok": False,
-            "error": low if first.name == "quality" else first.sentence,
-            self.metric: self.quality,
-            f"min_{self.metric}": self.minimum,
-            "rejected": True,
-        }
+        why = None if first.name == "quality" else first.sentence
+        return rejection(self.metric, self.quality, self.minimum, why)
+
+
+def rejection(metric: Metric, quality: float, minimum: float, why: str | None = None) -> dict[str, Any]:
+    """What existing scripts read of a rejected model (runbook 003); without `why` its quality is too low."""
+    return {
+        "ok": False,
+        "error": why or f"Model {_NAMES[metric]} below threshold",
+        metric: quality,
+        f"min_{metric}": minimum,
+        "rejected": True,
+    }
 
 
 def decide(measured: GateInput) -> GateDecision:

@@ -18,7 +18,6 @@ _CATEGORIES = {
     "urgency": tuple(Urgency),
     "outcome": tuple(Outcome),
 }
-_WHOLE = ("tenant_hash", "details_len", "hour_of_day")
 _MAY_BE_EMPTY = frozenset(EXPORT_COLUMNS) - {"lead_id", "outcome", "label"}
 _ALLOWED = {
     "lead_id": "1 to 200 characters without spaces",
