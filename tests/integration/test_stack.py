@@ -104,7 +104,14 @@ async def home() -> AsyncIterator[Home]:
 
 
 def living(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in processes if lives(each)]
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two looks
+        return False
 
 
 async def test_a_busy_port_is_one_sentence_and_nothing_starts(home: Home) -> None:
