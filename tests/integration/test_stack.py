@@ -169,7 +169,7 @@ async def test_status_shows_every_part_with_a_living_process(home: Home) -> None
     assert found["ready"]
     assert [part["name"] for part in found["parts"]] == list(PARTS)
     assert {part["state"] for part in found["parts"]} == {"ready"}
-    assert living([psutil.Process(part["pid"]) for part in found["parts"]])
+    assert len(living([psutil.Process(part["pid"]) for part in found["parts"]])) == len(PARTS)
     people = await home.clotho("status")
     assert [line.split("\t")[:2] for line in people.out.splitlines()] == [[name, "ready"] for name in PARTS]
     assert "\x1b" not in people.out
