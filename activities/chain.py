@@ -1,6 +1,7 @@
 """The steps that change a market on chain, each with its database effect in one transaction."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from activities.base import heartbeating, implements
 from activities.market_chain import MarketChain, NewRecord, Overturn, Settlement
@@ -49,6 +50,9 @@ class ChainSteps:
         """Create the market's record on chain; from then on the market is active.
 
         Idempotent because: the record's address is derived from the market's id, and the result is stored under it.
+
+        Raises:
+            ApplicationError: MarketExpired when nobody could trade in it any more; IllegalMove for other rules.
         """
         key = str(request.market_id)
         if stored := await step_results.stored(self._pool, steps.PUBLISH_MARKET, key):
@@ -61,6 +65,10 @@ class ChainSteps:
                 f" ({request.rules_sha256})",
             )
         async with heartbeating():
+            # What was held up is published too late; what is on chain already was not, and is only recorded.
+            if market.expiry <= datetime.now(UTC) and await self._chain.read(market.id) is None:
+                expired = f"the draft expired at {market.expiry:%Y-%m-%d %H:%M:%S} UTC, before it was published"
+                raise failure(errors.MARKET_EXPIRED, expired)
             written = await self._chain.publish(
                 NewRecord(
                     market_id=market.id,

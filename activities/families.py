@@ -18,7 +18,7 @@ from domain.classification import StoredFeedback
 from domain.leads import LabelledLead
 from domain.model import SEED
 from domain.model_metrics import AnyEvaluation, Comparison
-from domain.training_data import MINIMUM, DataCheck, LabelledTransaction, by_id, check_data, split, usable
+from domain.training_data import MINIMUM, DataCheck, LabelledTransaction, by_id, check_data, gaps_of, split, usable
 
 Row = TypeVar("Row", LabelledLead, LabelledTransaction)
 
@@ -143,10 +143,11 @@ class TransactionsFamily:
     async def data(self, pool: Pool, cutoff: datetime) -> Data[LabelledTransaction]:
         """Corrections and confirmations of categories."""
         said = await feedback.training_set(pool, cutoff)
+        rows = tuple(_labelled(one) for one in said)
         return Data(
-            tuple(_labelled(one) for one in said),
+            rows,
             await feedback.trained_from(pool, cutoff),
-            sum(not one.used_in_training for one in said),
+            sum(not (one.used_in_training or gaps_of(row)) for one, row in zip(said, rows, strict=True)),
         )
 
     def check(self, data: Data[LabelledTransaction]) -> DataCheck:
@@ -188,7 +189,7 @@ class TransactionsFamily:
         return trainers.train_transactions(data.rows, version=1, seed=seed, control=True).artifact.metrics.accuracy
 
     async def registered(self, connection: Connection, data: Data[LabelledTransaction], version: int) -> None:
-        """Mark as used what was new, each batch under an id of its own; rows of too rare categories wait for more."""
+        """Mark as used what was new, each batch under an id of its own; what was set aside was not used."""
         new = await feedback.unused_of(connection, [UUID(row.id) for row in usable(data.rows)])
         for number, start in enumerate(range(0, len(new), self._batch), 1):
             batch = f"transactions-{version}-{number}"

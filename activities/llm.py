@@ -3,16 +3,17 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from activities.base import heartbeating, implements
 from activities.disputes import load
-from activities.llm_client import LlmClient, shown_text
+from activities.llm_client import LlmClient, request_ids, shown_text
 from activities.screening import OpenedMeanwhile, Screened, Screening
 from activities.store import as_draft
-from db import ai_config, audit, disputes, evidence, markets, news, proposals, step_results
+from db import ai_config, audit, disputes, evidence, markets, news, proposals, step_results, templates
 from db.pool import Connection, Pool
 from domain import errors, steps
 from domain.answers import DisputeReviewAnswer, MarketGenerationAnswer, ResolutionAnswer, ValidationAnswer
@@ -31,9 +32,11 @@ from domain.market import (
     Validation,
     first_issues,
 )
+from domain.rehearsal import TWO_READINGS
 from domain.resolver import resolve
 from domain.rules import ResolutionRules, TextCondition
 from domain.status import MarketStatus, ProposalStatus
+from domain.templates import with_defaults
 from domain.verdict import Abstention, ConditionResult, Result
 
 LENSES = ("literal", "sceptic", "auditor")
@@ -77,8 +80,8 @@ class LlmSteps:
             async with heartbeating():
                 screened = await self._screening.screen(request.market_id, proposal, ai_version)
                 if screened.refusal:
-                    return await self._refuse(request, proposal, screened)
-                answer = await self._llm.ask(
+                    return await self._refuse(request, proposal, ai_version, screened)
+                given = await self._llm.ask(
                     ai_version,
                     "market_generation",
                     MarketGenerationAnswer,
@@ -92,23 +95,29 @@ class LlmSteps:
                     },
                     subject=key,
                 )
-        answer = as_proposed(answer, proposal)
-        if answer.draft is None:
+            answer = given.answer
+            screened = replace(screened, request_ids=(*screened.request_ids, *request_ids(given)))
+        draft = (answer := as_proposed(answer, proposal)).draft
+        if draft is None:
             refusal = answer.refusal or "no market can be made of the text"
-            return await self._refuse(request, proposal, Screened(refusal=refusal))
+            return await self._refuse(request, proposal, ai_version, replace(screened, refusal=refusal))
+        template = None if proposal.draft else await templates.current(self._pool, draft.category)
+        if template is not None:
+            draft = draft.model_copy(update={"rules": with_defaults(template.body, draft.rules)})
         try:
-            return await self._store_draft(request, proposal, answer.draft, ai_version, screened)
+            return await self._store_draft(request, proposal, draft, ai_version, screened)
         except OpenedMeanwhile:
             return await self.draft_market(request)
 
-    async def _refuse(self, request: DraftRequest, proposal: Proposal, why: Screened) -> DraftResult:
+    async def _refuse(self, request: DraftRequest, proposal: Proposal, ai_version: str, why: Screened) -> DraftResult:
         """End a proposal without a draft: rejected, or matched with an open market."""
         key = str(request.market_id)
         status = ProposalStatus.MATCHED if why.matched else ProposalStatus.REJECTED
 
         async def refuse(connection: Connection) -> None:
             await proposals.close(connection, request.market_id, status, why.refusal, why.matched)
-            details = {"reason": why.refusal} | ({"matched": str(why.matched)} if why.matched else {})
+            details = {"reason": why.refusal, "llm_request_ids": why.request_ids, "ai_version": ai_version}
+            details |= {"matched": str(why.matched)} if why.matched else {}
             action = "proposal_matched" if why.matched else "draft_refused"
             await audit.append(connection, action, "market", key, proposal.proposer, details)
 
@@ -137,7 +146,12 @@ class LlmSteps:
                 "market",
                 str(request.market_id),
                 proposal.proposer if proposal.draft else ai_version,
-                {"rules_sha256": row.rules_sha256, "ai_version": ai_version, "confidence": draft.confidence},
+                {
+                    "rules_sha256": row.rules_sha256,
+                    "ai_version": ai_version,
+                    "llm_request_ids": screened.request_ids,
+                    "confidence": draft.confidence,
+                },
             )
 
         result = DraftResult(draft=as_draft(row, draft.rules))
@@ -156,11 +170,12 @@ class LlmSteps:
             return done
         market = await markets.get(self._pool, request.market_id)
         validation = blocked(request)
+        asked_for: tuple[str, ...] = ()
         if validation is None:
             rules = await markets.load_rules(self._pool, request.rules_sha256)
             draft = markets.as_market_draft(market, rules)
             async with heartbeating():
-                answer = await self._llm.ask(
+                given = await self._llm.ask(
                     market.ai_version,
                     "validation",
                     ValidationAnswer,
@@ -172,7 +187,8 @@ class LlmSteps:
                     subject=str(market.id),
                 )
             threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
-            validation = decide(answer, request.rehearsal.notes, market.confidence, threshold)
+            asked_for = request_ids(given)
+            validation = decide(given.answer, request.rehearsal.notes, market.confidence, threshold)
 
         async def record(connection: Connection) -> None:
             body = validation.model_dump(mode="json")
@@ -187,7 +203,12 @@ class LlmSteps:
                 "market",
                 str(market.id),
                 market.ai_version,
-                {**body, "rules_sha256": request.rules_sha256, "round": request.round},
+                {
+                    **body,
+                    "rules_sha256": request.rules_sha256,
+                    "round": request.round,
+                    "llm_request_ids": asked_for,
+                },
             )
 
         shown = validation.model_copy(update={"issues": first_issues(validation.issues)})
@@ -213,7 +234,8 @@ class LlmSteps:
             judged = await asyncio.gather(
                 *(self._judge(c, rules, documents, market, threshold) for c in rules.text_conditions)
             )
-            verdict = await asyncio.to_thread(resolve, rules, documents, {r.condition: r for r in judged})
+            results = {result.condition: result for result, _ in judged}
+            verdict = await asyncio.to_thread(resolve, rules, documents, results)
         resolution = Resolution(
             outcome=verdict.outcome,
             abstention=verdict.abstention,
@@ -225,6 +247,14 @@ class LlmSteps:
             await evidence.record_resolution(
                 connection, request.market_id, request.look, request.rules_sha256, verdict, recorded.evidence_root
             )
+            details = {
+                "look": request.look,
+                "outcome": verdict.outcome,
+                "reason": resolution.detail,
+                "results": {condition: result.result for condition, result in results.items()},
+                "llm_request_ids": [one for _, asked_for in judged for one in asked_for],
+            }
+            await audit.append(connection, "conditions_judged", "market", str(market.id), market.ai_version, details)
 
         return await step_results.commit_once(self._pool, steps.JUDGE_CONDITIONS, key, resolution, record)
 
@@ -235,7 +265,8 @@ class LlmSteps:
         documents: dict[str, Document],
         market: markets.Market,
         threshold: float,
-    ) -> ConditionResult:
+    ) -> tuple[ConditionResult, tuple[str, ...]]:
+        """What the judgements come to, and the requests that they were paid with."""
         sources = [rules.source(name) for name in condition.sources]
         shown = json.dumps(
             [{"source": s.name, "url": s.url, "text": shown_text(s, documents[s.name])} for s in sources]
@@ -257,7 +288,8 @@ class LlmSteps:
                 for lens in LENSES
             )
         )
-        return count_votes(condition, votes, rules, documents, threshold)
+        result = count_votes(condition, [vote.answer for vote in votes], rules, documents, threshold)
+        return result, request_ids(*votes)
 
     @implements(steps.REVIEW_DISPUTE)
     async def review_dispute(self, request: OpinionRequest) -> Opinion:
@@ -277,12 +309,16 @@ class LlmSteps:
         async with heartbeating():
             # In threads: large documents take seconds, and heartbeats must go on.
             values = await asyncio.to_thread(case.values)
-            answer = await self._llm.ask(ai_version, "dispute_review", DisputeReviewAnswer, values)
-            opinion = await asyncio.to_thread(case.opinion, answer, threshold, ai_version)
+            given = await self._llm.ask(ai_version, "dispute_review", DisputeReviewAnswer, values)
+            opinion = await asyncio.to_thread(case.opinion, given.answer, threshold, ai_version)
 
         async def record(connection: Connection) -> None:
             await disputes.record_opinion(connection, dispute.dispute_id, opinion)
-            details = opinion.model_dump(mode="json", exclude={"by"}) | {"dispute_id": key, "look": dispute.recheck}
+            details = opinion.model_dump(mode="json", exclude={"by"}) | {
+                "dispute_id": key,
+                "look": dispute.recheck,
+                "llm_request_ids": request_ids(given),
+            }
             await audit.append(connection, "dispute_reviewed", "market", str(dispute.market_id), ai_version, details)
 
         return await step_results.commit_once(self._pool, steps.REVIEW_DISPUTE, key, opinion, record)
@@ -326,6 +362,7 @@ def decide(answer: ValidationAnswer, notes: tuple[Issue, ...], draft_confidence:
         f"{len(issues)} issues were found": len(issues) >= MANY_ISSUES,
         "the topic is sensitive": answer.sensitive,
         "the outcome may be known already": any(note.code == "already_known" for note in notes),
+        "a number can be read in two ways": any(note.code == TWO_READINGS for note in notes),
         "the model asks for a person": answer.decision == "needs_human",
     }
     flagged = [flag for flag, raised in flags.items() if raised]

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -44,8 +45,8 @@ def shown_text(source: Source, document: Document) -> str:
 ANSWER_LIMIT = 1_000_000
 """Bytes of a provider's reply that are read: a hundred times what the longest answer takes."""
 
-_CHARACTERS_OF_A_TOKEN = 4
-"""A rule of thumb for English, where the provider does not say what was used."""
+_BYTES_OF_A_TOKEN = 3
+"""Of UTF-8: fewer than English has (4) and about what Chinese has, so that an estimate is seldom too low."""
 
 _FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*)\n\s*```\s*$", re.DOTALL)
 
@@ -69,8 +70,22 @@ class _Completion(BaseModel):
     """What is read of a chat completion; servers differ in the rest."""
 
     choices: Annotated[list[_Choice], Field(min_length=1)]
+    id: str | None = None
     model: str | None = None
     usage: Any = None
+
+
+@dataclass(frozen=True)
+class Given(Generic[A]):
+    """An answer, and the request that it was paid with, as the provider knows it; None where it tells none."""
+
+    answer: A
+    request_id: str | None
+
+
+def request_ids(*given: Given[Any]) -> tuple[str, ...]:
+    """What the audit log says of the calls that a decision rests on."""
+    return tuple(one.request_id for one in given if one.request_id is not None)
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ class LlmClient:
 
     async def ask(
         self, ai_version: str, prompt_type: str, answer_type: type[A], values: dict[str, str], *, subject: str = ""
-    ) -> A:
+    ) -> Given[A]:
         """The model's answer to a prompt, validated; the same input under the same version is paid for once.
 
         Every reply that was paid for is recorded, also one of no use. One that breaks the schema gets one chance of
@@ -133,7 +148,7 @@ class LlmClient:
             test = None
         variant = test if test is not None and arm_of(test, subject) is Arm.VARIANT else None
         call = self._compose(ai_version, await self._prompt(ai_version, prompt_type, variant), answer_type, values)
-        answer = await self._answer(call, answer_type)
+        given = await self._answer(call, answer_type)
         if test is not None:
             await experiments.log(
                 self._pool,
@@ -142,10 +157,10 @@ class LlmClient:
                     subject=subject,
                     arm=arm_of(test, subject),
                     input_sha256=call.input_sha256,
-                    confidence=answers.confidence_of(answer.model_dump()),
+                    confidence=answers.confidence_of(given.answer.model_dump()),
                 ),
             )
-        return answer
+        return given
 
     async def try_out(self, ai_version: str, prompt_type: str, values: dict[str, str]) -> Answered:
         """Ask as `ask` does, for a comparison of models: what was answered, and what it took.
@@ -172,10 +187,10 @@ class LlmClient:
         input_sha256 = sha256_hex(canonical_json({"model": model.name, "messages": messages}))
         return _Call(ai_version, prompt, input_sha256, model, messages)
 
-    async def _answer(self, call: "_Call", answer_type: type[A]) -> A:
+    async def _answer(self, call: "_Call", answer_type: type[A]) -> Given[A]:
         cached = await llm_calls.cached(self._pool, call.ai_version, call.prompt.type, call.input_sha256)
         if cached is not None:
-            return answer_type.model_validate(cached)
+            return Given(answer_type.model_validate(cached.answer), cached.request_id)
         reply = await self._paid(call, call.messages, answer_type)
         if reply.answer is None and not reply.refused:
             order = f"Your answer broke the schema: {reply.fault}. Answer again, by the schema."
@@ -184,7 +199,7 @@ class LlmClient:
             raise errors.failure(errors.LLM_REFUSED, f"{reply.fault}")
         if reply.answer is None:
             raise errors.failure(errors.LLM_BAD_OUTPUT, f"the answer breaks its schema: {reply.fault}")
-        return reply.answer
+        return Given(reply.answer, reply.request_id)
 
     async def _prompt(self, ai_version: str, type: str, variant: Experiment | None = None) -> loader.Prompt:
         """The prompt that is registered under a version, or the variant that is tried in its place."""
@@ -207,38 +222,47 @@ class LlmClient:
         return prompt
 
     async def _paid(self, call: "_Call", messages: list[ChatCompletionMessageParam], answer_type: type[A]) -> _Reply[A]:
-        """One request, recorded; with the answer that stands when another attempt was faster."""
-        await self._within_budget()
+        """One request, on the bill before it is sent; with the answer that stands when another attempt was faster."""
+        begun = await self._begin(call, messages)
         started = time.perf_counter()
         with gen_ai.calling(call.model.name, call.prompt.type, call.ai_version) as measured:
             try:
                 reply = await self._request(call, messages, answer_type)
-            except _Unknown as unknown:
+            except _Unpaid as unpaid:
+                await llm_calls.refused(self._pool, begun)
+                raise unpaid.failure from None
+            except ApplicationError as lost:
                 # Nobody says whether it was paid for: the budget counts what was asked.
-                lost = _Reply[A](fault=unknown.failure.message[:300])
-                await self._record(call, lost, messages, started)
-                raise unknown.failure from None
+                await self._answered(begun, call, _Reply[A](fault=lost.message[:300]), messages, started)
+                raise
             if reply.used is not None:
                 measured.used(reply.used.prompt_tokens, reply.used.completion_tokens)
             if reply.answer is None:
                 measured.error_type = (errors.LLM_REFUSED if reply.refused else errors.LLM_BAD_OUTPUT).type
-            standing = await self._record(call, reply, messages, started)
+            standing = await self._answered(begun, call, reply, messages, started)
         if standing is None or reply.answer is None:
             return reply
-        return _Reply(answer=answer_type.model_validate(standing))
+        return _Reply(answer=answer_type.model_validate(standing.answer), request_id=standing.request_id)
 
-    async def _within_budget(self) -> None:
+    async def _begin(self, call: "_Call", messages: list[ChatCompletionMessageParam]) -> int:
+        """Put a request on the bill, or raise when that might overstep the budget."""
+        most = call.taking(_Reply[Model](), messages, 0)
         budget = (await self._configuration.now()).llm_daily_budget_usd
-        if budget is None:
-            return
-        spent = await llm_calls.spent_today(self._pool)
-        if spent >= budget:
+        try:
+            return await llm_calls.begin(self._pool, most, budget)
+        except llm_calls.BudgetReached as reached:
             midnight = (datetime.now(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
             raise errors.failure(
                 errors.LLM_BUDGET_SPENT,
-                f"{spent:.2f} US dollars of today's {budget:.2f} are spent, and the next day's begin at"
-                f" {midnight:%Y-%m-%d %H:%M} UTC",
-            )
+                f"{reached.spent:.2f} US dollars of today's {budget:.2f} are spent or under way, this call may take"
+                f" {most.cost_usd:.4f}, and the next day's begin at {midnight:%Y-%m-%d %H:%M} UTC",
+            ) from None
+
+    async def _answered(
+        self, begun: int, call: "_Call", reply: _Reply[A], messages: list[ChatCompletionMessageParam], started: float
+    ) -> llm_calls.Standing | None:
+        taken = call.taking(reply, messages, round((time.perf_counter() - started) * 1000))
+        return await llm_calls.answered(self._pool, begun, taken)
 
     async def _request(
         self, call: "_Call", messages: list[ChatCompletionMessageParam], answer_type: type[A]
@@ -269,29 +293,6 @@ class LlmClient:
             return _Reply(fault=f"it was cut off at {ANSWER_LIMIT:,} bytes", request_id=request_id)
         return _read(bytes(body), answer_type, request_id)
 
-    async def _record(
-        self, call: "_Call", reply: _Reply[A], messages: list[ChatCompletionMessageParam], started: float
-    ) -> dict[str, Any] | None:
-        used = reply.used or _estimate(messages, call.max_tokens)
-        return await llm_calls.record(
-            self._pool,
-            llm_calls.LlmCall(
-                ai_version=call.ai_version,
-                prompt_type=call.prompt.type,
-                prompt_sha256=call.prompt.sha256,
-                input_sha256=call.input_sha256,
-                model=cut(clean(reply.model or call.model.name), 200),
-                request_id=reply.request_id,
-                answer=None if reply.answer is None else reply.answer.model_dump(mode="json", by_alias=True),
-                fault=reply.fault,
-                input_tokens=used.prompt_tokens,
-                output_tokens=used.completion_tokens,
-                estimated=reply.used is None,
-                cost_usd=call.model.cost(used.prompt_tokens, used.completion_tokens),
-                latency_ms=round((time.perf_counter() - started) * 1000),
-            ),
-        )
-
 
 @dataclass(frozen=True)
 class _Call:
@@ -307,9 +308,30 @@ class _Call:
     def max_tokens(self) -> int:
         return min(self.prompt.max_tokens, self.model.max_tokens)
 
+    def taking(
+        self, reply: _Reply[A], messages: list[ChatCompletionMessageParam], latency_ms: int
+    ) -> llm_calls.LlmCall:
+        """The row of a request and its reply."""
+        used = reply.used or _estimate(messages, self.max_tokens)
+        return llm_calls.LlmCall(
+            ai_version=self.ai_version,
+            prompt_type=self.prompt.type,
+            prompt_sha256=self.prompt.sha256,
+            input_sha256=self.input_sha256,
+            model=cut(clean(reply.model or self.model.name), 200),
+            request_id=reply.request_id,
+            answer=None if reply.answer is None else reply.answer.model_dump(mode="json", by_alias=True),
+            fault=reply.fault,
+            input_tokens=used.prompt_tokens,
+            output_tokens=used.completion_tokens,
+            estimated=reply.used is None,
+            cost_usd=self.model.cost(used.prompt_tokens, used.completion_tokens),
+            latency_ms=latency_ms,
+        )
 
-class _Unknown(Exception):
-    """The reply was lost: it may have been paid for."""
+
+class _Unpaid(Exception):
+    """The provider did not take the request, so it costs nothing."""
 
     def __init__(self, failure: ApplicationError) -> None:
         super().__init__()
@@ -317,9 +339,9 @@ class _Unknown(Exception):
 
 
 def _estimate(messages: list[ChatCompletionMessageParam], max_tokens: int) -> _Usage:
-    """The most that a call may have taken, where nobody says what it took."""
-    characters = sum(len(str(message.get("content"))) for message in messages)
-    return _Usage(prompt_tokens=characters // _CHARACTERS_OF_A_TOKEN, completion_tokens=max_tokens)
+    """The most that a call may take, where nobody says what it took."""
+    size = sum(len(str(message.get("content")).encode()) for message in messages)
+    return _Usage(prompt_tokens=size // _BYTES_OF_A_TOKEN, completion_tokens=max_tokens)
 
 
 def _read(body: bytes, answer_type: type[A], request_id: str | None) -> _Reply[A]:
@@ -337,6 +359,8 @@ def _read(body: bytes, answer_type: type[A], request_id: str | None) -> _Reply[A
         used = _Usage.model_validate(completion.usage)
     except ValidationError:
         used = None
+    # Of one's own, a server names its answers alone.
+    named = request_id or (cut(clean(completion.id), 200) if completion.id else None)
     choice = completion.choices[0]
     answer, fault, refused = None, None, False
     if choice.message.refusal:
@@ -350,7 +374,7 @@ def _read(body: bytes, answer_type: type[A], request_id: str | None) -> _Reply[A
             answer = _parsed(choice.message.content or "", answer_type)
         except ValueError as error:
             fault = str(error)
-    return _Reply(answer, fault, refused, completion.model, used, request_id)
+    return _Reply(answer, fault, refused, completion.model, used, named)
 
 
 def _parsed(content: str, answer_type: type[A]) -> A:
@@ -387,26 +411,29 @@ def _faults(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'answer'}: {e['msg']}" for e in error.errors()[:3])[:300]
 
 
-def _failure(error: Exception) -> ApplicationError | _Unknown:
-    """The catalogue's entry for what the client library raised."""
+def _failure(error: Exception) -> ApplicationError | _Unpaid:
+    """The catalogue's entry for what the client library raised; as unpaid, where it is sure that nothing was done."""
+    never_sent = isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     match error:
         case openai.APITimeoutError() | httpx2.TimeoutException() | TimeoutError():
             failure = errors.failure(errors.LLM_TIMEOUT, "the model did not answer in time")
-            never_sent = isinstance(error.__cause__, httpx2.ConnectTimeout | httpx2.PoolTimeout)
-            return failure if never_sent else _Unknown(failure)
+            return _Unpaid(failure) if never_sent else failure
         case openai.RateLimitError():
             after = _retry_after(error.response.headers.get("retry-after", ""))
-            return errors.failure(errors.LLM_RATE_LIMITED, "the model's provider limits the rate", retry_after=after)
+            what = "the model's provider limits the rate"
+            return _Unpaid(errors.failure(errors.LLM_RATE_LIMITED, what, retry_after=after))
         case openai.AuthenticationError() | openai.PermissionDeniedError():
-            return errors.failure(errors.LLM_UNAUTHORIZED, f"the provider answered {error.status_code}")
+            return _Unpaid(errors.failure(errors.LLM_UNAUTHORIZED, f"the provider answered {error.status_code}"))
         case openai.APIStatusError() if error.status_code >= 500 or error.status_code in {408, 409}:
-            return errors.failure(errors.LLM_UNAVAILABLE, f"the provider answered {error.status_code}")
+            failure = errors.failure(errors.LLM_UNAVAILABLE, f"the provider answered {error.status_code}")
+            # A gateway that lost patience: what is behind it may go on.
+            return failure if error.status_code == HTTPStatus.GATEWAY_TIMEOUT else _Unpaid(failure)
         case openai.APIStatusError():
-            return errors.failure(errors.LLM_REFUSED, f"the provider answered {error.status_code}")
-        case openai.APIConnectionError():
-            return errors.failure(errors.LLM_UNAVAILABLE, "the provider cannot be reached")
-        case httpx2.HTTPError():
-            return _Unknown(errors.failure(errors.LLM_UNAVAILABLE, "the provider broke its answer off"))
+            return _Unpaid(errors.failure(errors.LLM_REFUSED, f"the provider answered {error.status_code}"))
+        case openai.APIConnectionError() if never_sent:
+            return _Unpaid(errors.failure(errors.LLM_UNAVAILABLE, "the provider cannot be reached"))
+        case openai.APIConnectionError() | httpx2.HTTPError():
+            return errors.failure(errors.LLM_UNAVAILABLE, "the provider broke its answer off")
         case _:
             return errors.failure(errors.LLM_BAD_OUTPUT, "the provider's answer is not what its API promises")
 

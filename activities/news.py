@@ -1,13 +1,13 @@
 """Steps between a news item and its market: the model asked where the rules are silent, and markets handed over."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from temporalio.exceptions import ApplicationError
 
 from activities.base import heartbeating, implements
 from activities.feeds import decision
-from activities.llm_client import LlmClient
+from activities.llm_client import Given, LlmClient, request_ids
 from db import ai_config, news
 from db.pool import Pool
 from domain import errors, steps
@@ -22,6 +22,9 @@ AT_ONCE = 4
 
 PAGE = 50
 """Markets that are handed over at once."""
+
+PATIENCE = timedelta(hours=1)
+"""So long an item is asked about again while the model answers nothing else either, which may be the model's fault."""
 
 _OF_THE_ITEM = frozenset({errors.LLM_REFUSED.type, errors.LLM_BAD_OUTPUT.type})
 """Failures that one item can cause by its text alone."""
@@ -38,8 +41,8 @@ class NewsSteps:
     async def extract_news(self, request: ExtractRequest) -> Extracted:
         """Ask the model about items on which the rules were silent: what they are about, and whether worth a market.
 
-        An item that the model refuses, or answers with what breaks the schema, is turned away while others succeed;
-        when none does, the fault is the model's.
+        An item that the model refuses, or answers with what breaks the schema, is turned away while others succeed.
+        When none does, the fault may be the model's, and it is asked about again for an hour.
 
         Idempotent because: an item is decided once for its hash (candidates), with the proposal that it causes, and
         answers are cached by input hash.
@@ -54,7 +57,7 @@ class NewsSteps:
         now = datetime.now(UTC)
         gate = asyncio.Semaphore(AT_ONCE)
 
-        async def one(item: news.Waiting) -> Extraction | ApplicationError:
+        async def one(item: news.Waiting) -> Given[Extraction] | ApplicationError:
             async with gate:
                 try:
                     return await self._extraction(item, ai_version, now)
@@ -64,13 +67,14 @@ class NewsSteps:
         async with heartbeating():
             found = await asyncio.gather(*(one(item) for item in waiting))
         failures = [answer for answer in found if isinstance(answer, ApplicationError)]
-        if len(failures) == len(found):
-            raise failures[0]
+        works = len(failures) < len(found)
         decisions = [
-            decision(item.item, _extraction(answer), ai_version, item.source or MANUAL, now)
+            _decision(item, answer, ai_version, now)
             for item, answer in zip(waiting, found, strict=True)
-            if isinstance(answer, Extraction) or answer.type in _OF_THE_ITEM
+            if isinstance(answer, Given) or (answer.type in _OF_THE_ITEM and (works or now - item.since > PATIENCE))
         ]
+        if not decisions:
+            raise failures[0]
         async with self._pool.acquire() as connection, connection.transaction():
             decided = await news.decide(connection, decisions)
         for failure in failures:
@@ -78,9 +82,9 @@ class NewsSteps:
                 raise failure
         return Extracted(decided=decided, left=await news.count_waiting(self._pool, request.at))
 
-    async def _extraction(self, waiting: news.Waiting, ai_version: str, now: datetime) -> Extraction:
+    async def _extraction(self, waiting: news.Waiting, ai_version: str, now: datetime) -> Given[Extraction]:
         item = waiting.item
-        answer = await self._llm.ask(
+        given = await self._llm.ask(
             ai_version,
             "entity_extraction",
             EntityExtractionAnswer,
@@ -91,7 +95,7 @@ class NewsSteps:
                 "today": now.date().isoformat(),
             },
         )
-        return checked(answer, now)
+        return Given(checked(given.answer, now), given.request_id)
 
 
 class IntakeSteps:
@@ -132,7 +136,10 @@ def checked(answer: EntityExtractionAnswer, now: datetime) -> Extraction:
     )
 
 
-def _extraction(answer: Extraction | ApplicationError) -> Extraction:
-    if isinstance(answer, Extraction):
-        return answer
-    return Extraction(reason=f"The model gave no usable answer ({answer.type}).")
+def _decision(
+    waiting: news.Waiting, answer: Given[Extraction] | ApplicationError, ai_version: str, now: datetime
+) -> news.Decision:
+    if isinstance(answer, ApplicationError):
+        answer = Given(Extraction(reason=f"The model gave no usable answer ({answer.type})."), None)
+    made = decision(waiting.item, answer.answer, ai_version, waiting.source or MANUAL, now)
+    return made.model_copy(update={"request_ids": request_ids(answer)})

@@ -124,13 +124,14 @@ class RunSteps:
         Idempotent because: keyed by the run, committed once with its result.
         """
         progress = await pii.progress(self._pool, request.run)
+        counts = await pii.count(self._pool, request.run, request.passes)
         end = BackfillEnd(
             run=request.run,
             status=request.status,
             reason=request.reason,
             seconds=round(progress.seconds, 1) if progress else 0,
-            first=await pii.tally(self._pool, request.run, 1),
-            last=await pii.tally(self._pool, request.run, request.passes),
+            first=counts.first,
+            last=counts.last,
         )
 
         async def effect(connection: Connection) -> None:
@@ -138,8 +139,7 @@ class RunSteps:
             details = {
                 "seconds": end.seconds,
                 "passes": request.passes,
-                "first": end.first.model_dump(),
-                "last": end.last.model_dump(),
+                **counts.model_dump(),
                 "asked_by": progress.by if progress else "",
                 "pattern_set": progress.pattern_set if progress else "",
                 "reason": request.reason,
@@ -269,7 +269,8 @@ class MemorySteps:
     async def scrub_memory(self, request: PartRequest) -> PartEnd:
         """Go over the lists of one shard, in the server's own order; every list belongs to one shard by its key's CRC.
 
-        A cursor means nothing to another server, nor to one that was started again: then the part begins anew.
+        A cursor means nothing to another server, nor to one that was started again: then the part begins anew. The
+        first shard also forgets what old runs found where, which may take longer than a step that only counts may.
 
         Idempotent because: redacting twice changes nothing, an item is replaced only while it still has the bytes that
         were read, and places are stored under (run, pass, place).
@@ -286,6 +287,8 @@ class MemorySteps:
                 part = await _Part.resume(self._pool, request, request.shards, server)
                 lists = _Lists(redis, compare_and_set, self._redactor, part)
                 async with heartbeating(part.beat):
+                    if shard == 0 and request.number <= 1:
+                        await pii.forget(self._pool)
                     while not part.done:
                         cursor, keys = await redis.scan(part.cursor, match=f"{PREFIX}*", count=SCAN_COUNT)
                         own = [key for key in dict.fromkeys(keys) if zlib.crc32(key) % request.shards == shard]
@@ -317,8 +320,9 @@ class _Lists:
             for key in keys:
                 pipe.memory_usage(key, samples=0)
             sizes = await pipe.execute(raise_on_error=False)
-        names = {key: self._redactor.redact(key.decode(errors="backslashreplace")).text for key in keys}
-        tenants = {names[key]: tenant_of(names[key]) for key in keys}
+        told = {key: key.decode(errors="backslashreplace") for key in keys}
+        names = {key: self._redactor.called(told[key]) for key in keys}
+        tenants = {names[key]: self._redactor.redact(tenant_of(told[key])).text for key in keys}
         known = await self._part.known(tenants)
         group: list[bytes] = []
         room = BATCH_BYTES

@@ -9,14 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import asyncpg
 from prometheus_client import REGISTRY, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from activities.loading import LoadedModel, ModelRefusedError, drift_score, load
 from db import leads, models
-from db.following import Follower
+from db.following import LOST, Follower
 from db.models import Load
 from db.pool import Connection, connect_one
 from domain import artifact, signing
@@ -117,7 +116,7 @@ class LiveModel(Follower):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await super().__aexit__(kind, error, trace)
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with contextlib.suppress(*LOST):
             async with asyncio.timeout(_FORGET):
                 connection = await connect_one(self._url)
                 try:
@@ -162,6 +161,8 @@ class Scorer(LiveModel):
     def __init__(self, url: str, verify_key: str) -> None:
         super().__init__(url, "lead", verify_key)
         self._figures_at = 0.0
+        self._newest: int | None = None
+        self._settled = False
 
     def score(self, row: LeadRow) -> Scored:
         """Score a lead.
@@ -193,7 +194,15 @@ class Scorer(LiveModel):
         now = time.monotonic()
         if self._loaded is not before or now - self._figures_at > FIGURES:
             self._figures_at = now
-            counts = await leads.count_outcomes(connection)
-            _OUTCOMES.counts = counts.recorded
-            _CONVERSION.set(counts.conversion_rate)
+            await self._show_figures(connection)
             _DRIFT.set(await drift_score(connection, self._loaded) if self._loaded else 0)
+
+    async def _show_figures(self, connection: Connection) -> None:
+        """Count the outcomes while new ones come in, and once more: one may have been on its way at the last count."""
+        newest = await leads.last_outcome(connection)
+        if newest == self._newest and self._settled:
+            return
+        self._newest, self._settled = newest, newest == self._newest
+        counts = await leads.count_outcomes(connection)
+        _OUTCOMES.counts = counts.recorded
+        _CONVERSION.set(counts.conversion_rate)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
-from activities.llm_client import LlmClient
+from activities.llm_client import Given, LlmClient, request_ids
 from db import ai_config, markets
 from db.markets import OpenQuestion
 from db.pool import Connection, Pool
@@ -28,6 +28,8 @@ class Screened:
     """The open market that asks the same; the refusal says so."""
     compared: frozenset[UUID] = frozenset()
     """The open markets that were compared."""
+    request_ids: tuple[str, ...] = ()
+    """Of the model's answers."""
 
 
 class OpenedMeanwhile(Exception):
@@ -50,8 +52,10 @@ class Screening:
             {"text": proposal.text, "background": proposal.background, "criteria": proposal.criteria},
             subject=str(market_id),
         )
-        if not checked.safe:
-            return Screened(refusal=checked.reason or f"It is not safe to make a market of it ({checked.concern}).")
+        safe, asked_for = checked.answer, request_ids(checked)
+        if not safe.safe:
+            refusal = safe.reason or f"It is not safe to make a market of it ({safe.concern})."
+            return Screened(refusal=refusal, request_ids=asked_for)
         async with self._pool.acquire() as connection, connection.transaction():
             alike = await self._alike(connection, market_id, proposal)
         asked = _asked(proposal)
@@ -59,17 +63,18 @@ class Screening:
         compared = frozenset(question.id for question in alike)
         for likeness, question in found:
             if likeness is Likeness.SAME:
-                return _matched(question, "asks the same", compared)
+                return _matched(question, "asks the same", compared, asked_for)
         doubtful = [question for likeness, question in found if likeness is Likeness.ASK][:MOST_ASKED]
         answers = await asyncio.gather(
             *(self._compared(market_id, asked, question, ai_version) for question in doubtful)
         )
+        asked_for += request_ids(*answers)
         threshold = float(await ai_config.get(self._pool, "validation_confidence_threshold"))
-        for question, answer in zip(doubtful, answers, strict=True):
+        for question, answer in zip(doubtful, (one.answer for one in answers), strict=True):
             if answer.relation != "different" and answer.confidence >= threshold:
                 how = "asks the same" if answer.relation == "same" else "asks the opposite, so its other side is yours"
-                return _matched(question, how, compared)
-        return Screened(compared=compared)
+                return _matched(question, how, compared, asked_for)
+        return Screened(compared=compared, request_ids=asked_for)
 
     async def check_again(
         self, connection: Connection, market_id: UUID, proposal: Proposal, compared: frozenset[UUID]
@@ -90,7 +95,7 @@ class Screening:
 
     async def _compared(
         self, market_id: UUID, asked: Asked, question: OpenQuestion, ai_version: str
-    ) -> DuplicateDetectionAnswer:
+    ) -> Given[DuplicateDetectionAnswer]:
         return await self._llm.ask(
             ai_version,
             "duplicate_detection",
@@ -135,9 +140,10 @@ def _likeness(asked: Asked, question: OpenQuestion) -> Likeness:
     return Likeness.DIFFERENT if once is Likeness.DIFFERENT else Likeness.ASK
 
 
-def _matched(question: OpenQuestion, how: str, compared: frozenset[UUID]) -> Screened:
+def _matched(question: OpenQuestion, how: str, compared: frozenset[UUID], request_ids: tuple[str, ...]) -> Screened:
     return Screened(
         refusal=f"The open market {question.id} {how}: {question.question}"[:400],
         matched=question.id,
         compared=compared,
+        request_ids=request_ids,
     )

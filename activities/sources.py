@@ -7,11 +7,12 @@ from typing import TypeVar
 from uuid import UUID
 
 import httpx
+from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.base import heartbeating, implements
 from activities.fetch import Fetched, Fetcher
-from db import audit, disputes, evidence, markets, step_results, templates
+from db import ai_config, audit, disputes, evidence, markets, step_results, templates
 from db.disputes import DisputantEvidence
 from db.pool import Connection, Pool
 from domain import errors, steps
@@ -140,10 +141,14 @@ class SourceSteps:
     async def recheck_sources(self, request: DisputeRequest) -> Recheck:
         """Fetch the sources again for a dispute, and those of the disputant's URLs that stand on an allowed source.
 
-        A source or URL that gives nothing is named in the result, since the dispute is decided without it.
+        A source that is down is asked again as long as retries are left; then it, or a URL that gives nothing, is named
+        in the result, since the dispute is decided without it.
 
         Idempotent because: keyed by the dispute; bytes are content-addressed, and evidence and the step's result are
         committed once, together.
+
+        Raises:
+            ApplicationError: SourceUnreachable while retries are left.
         """
         key = str(request.dispute_id)
         done = await step_results.stored(self._pool, steps.RECHECK_SOURCES, key)
@@ -160,6 +165,7 @@ class SourceSteps:
                 _each(sources, self._fetcher.get),
                 _each({url: url for url, why in refused.items() if not why}, self._fetcher.get),
             )
+            await self._raise_what_a_retry_may_mend(answers)
             documents = _documents(answers)
             verdict = await asyncio.to_thread(resolve, rules, documents)
         read = tuple(_as_read(entry.url, named.get(entry.url), refused[entry.url]) for entry in dispute.evidence)
@@ -181,6 +187,15 @@ class SourceSteps:
             await audit.append(connection, "dispute_rechecked", "market", str(request.market_id), "clotho", details)
 
         return await step_results.commit_once(self._pool, steps.RECHECK_SOURCES, key, recheck, record)
+
+    async def _raise_what_a_retry_may_mend(self, answers: Mapping[str, Fetched | ApplicationError]) -> None:
+        """Fail this attempt because of a source that is down, unless it is the last one (see workers.retries)."""
+        allowed = 1 + int(await ai_config.get(self._pool, "max_retries"))
+        if activity.info().attempt >= min(allowed, steps.RECHECK_SOURCES.timing.retry.maximum_attempts):
+            return
+        for answer in answers.values():
+            if isinstance(answer, ApplicationError) and not answer.non_retryable:
+                raise answer
 
 
 def _urls(sources: Iterable[Source]) -> dict[str, str]:

@@ -5,12 +5,21 @@ from typing import Literal
 from uuid import UUID
 
 from activities.base import implements
-from db import ai_config, audit, disputes, evidence, markets, pii, proposals, reviewers, step_results
+from db import ai_config, audit, disputes, evidence, markets, model_migrations, pii, proposals, reviewers, step_results
 from db.pool import Connection, Pool
-from domain import steps
+from domain import errors, steps
 from domain.canonical import evidence_root
 from domain.dispute import CloseRequest, DisputeEnd
-from domain.market import Decided, DecideRequest, Draft, HandResolution, Resolution, Waiting
+from domain.market import (
+    Decided,
+    DecideRequest,
+    Draft,
+    HandResolution,
+    OrderRequest,
+    Recorded,
+    Resolution,
+    Waiting,
+)
 from domain.resolver import resolve
 from domain.review import RecordReviewRequest, Reviewer, ReviewerRequest, ReviewKind, ReviewTerms
 from domain.rules import ResolutionRules
@@ -74,6 +83,20 @@ class StoreSteps:
         result = Decided(draft=as_draft(decided, rules))
         return await step_results.commit_once(self._pool, steps.RECORD_DECISION, key, result, effect)
 
+    @implements(steps.RECORD_ORDER)
+    async def record_order(self, request: OrderRequest) -> Recorded:
+        """Record in the audit log what somebody ordered of a market.
+
+        Idempotent because: keyed by the market and the order's number, committed once with its result.
+        """
+
+        async def effect(connection: Connection) -> None:
+            details = {"reason": request.reason}
+            await audit.append(connection, request.order, "market", str(request.market_id), request.by, details)
+
+        key = f"{request.market_id}:{request.number}"
+        return await step_results.commit_once(self._pool, steps.RECORD_ORDER, key, Recorded(), effect)
+
     @implements(steps.RECORD_REVIEW)
     async def record_review(self, request: RecordReviewRequest) -> ReviewTerms:
         """Record in the audit log what happened to a review, and tell it the terms that hold for it.
@@ -97,6 +120,8 @@ class StoreSteps:
     async def _proposer(self, request: RecordReviewRequest) -> str | None:
         if request.kind is ReviewKind.PII_RUN:
             return await pii.asked_by(self._pool, request.subject)
+        if request.kind is ReviewKind.MODEL_MIGRATION:
+            return await model_migrations.begun_by(self._pool, request.subject)
         if request.market_id is None:
             return None
         return (await proposals.get(self._pool, request.market_id)).proposer
@@ -114,6 +139,9 @@ class StoreSteps:
         """Record the outcome that a person decided, over whatever evidence the look has.
 
         Idempotent because: keyed by market and look, committed once with its result.
+
+        Raises:
+            ApplicationError: EvidenceChanged when an attempt that everybody had given up added to the look meanwhile.
         """
         rules = await markets.load_rules(self._pool, request.rules_sha256)
         documents = await evidence.documents_of_look(self._pool, request.market_id, request.look)
@@ -131,6 +159,9 @@ class StoreSteps:
 
         async def effect(connection: Connection) -> None:
             await markets.move(connection, request.market_id, MarketStatus.RESOLVING)
+            # From here on nobody adds to the look; what was read of it before must still be all there is.
+            if evidence_root(await evidence.hashes_of_look(connection, request.market_id, request.look)) != root:
+                raise errors.failure(errors.EVIDENCE_CHANGED, f"a source has answered look {request.look} meanwhile")
             await evidence.record_decided(
                 connection,
                 request.market_id,

@@ -114,6 +114,7 @@ def train_lead(rows: Sequence[LabelledLead], *, version: int, seed: int, control
         intercept=float(fitted.intercept_[0] - coefficients @ scaler.mean_),
         encoders=ENCODERS,
         fills=tuple(scaler.mean_.tolist()),
+        tenants=tuple(sorted({row.tenant_hash for row in train})),
         feature_stats=FeatureStats(
             score=_stats(features[:, 0]), details_len=_stats(features[:, 1]), hour=_stats(features[:, 2])
         ),

@@ -17,6 +17,9 @@ from domain.redaction import Redactor
 LONGEST = 100
 """Messages that a writer keeps in a list."""
 
+EXPIRY = 4_102_444_800
+"""2100-01-01 in epoch seconds: far away whenever this runs, and the same before and after midnight."""
+
 _WORDS = tuple(
     re.findall(
         "[a-z]+",
@@ -81,7 +84,7 @@ def messages(number: int, length: int) -> list[dict[str, Any]]:
 
 def expiry_of(number: int) -> int | None:
     """When a list expires, in epoch seconds, far away; None for every other, which does not."""
-    return None if number % 2 else int(time.time()) // 86_400 * 86_400 + 30 * 86_400 + number
+    return None if number % 2 else EXPIRY + number
 
 
 async def fill(redis: Any, lists: int, items: int) -> None:

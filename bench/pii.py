@@ -2,10 +2,11 @@
 
 `python -m bench.pii --json [--data FILE]...`: speed on invented chat (one message in twenty has personal data, one in
 ten a number that looks like it) and on everything that is labelled; precision, recall and F1 by kind on 5,000 invented
-sentences with decoys and on each FILE of labelled text (the JSON of presidio-research). A match counts when kind, start
-and end are those of the label. Presidio (`pip install presidio-analyzer`, left out where it is missing) reads the same
-texts with its pattern recognisers of the same kinds and no language model, in the same process. Time is the process's
-own, the best of several runs: other work on the machine does not count.
+sentences with decoys and on each FILE of labelled text (the JSON of presidio-research; without FILE, the one beside the
+project, if it is there). A match counts when kind, start and end are those of the label. Presidio (`pip install
+presidio-analyzer`, left out where it is missing) reads the same texts with its pattern recognisers of the same kinds
+and no language model, in the same process. Time is the process's own, the best of several runs: other work on the
+machine does not count.
 """
 
 import argparse
@@ -20,6 +21,9 @@ from typing import Any
 
 from bench.pii_sentences import Sentence, chat, sentences
 from domain.redaction import Redactor
+
+LABELLED = Path("../shared/data/pii/synth.json")
+"""Read where no other file is named."""
 
 KINDS_OF_LABELS = {
     "CREDIT_CARD": "CARD",
@@ -168,7 +172,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="of which the best counts (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON line (it is the only form)")
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.data, arguments.sentences, arguments.characters, arguments.runs)))
+    data = arguments.data or [path for path in (LABELLED,) if path.exists()]
+    print(json.dumps(measure(data, arguments.sentences, arguments.characters, arguments.runs)))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,9 @@ _TELEPHONES = [
     "+49 30 #######", "030 / ### ## ##", "0151 ########", "+33 6 ## ## ## ##", "06 ## ## ## ##", "01.##.##.##.##",
     "+34 6## ### ###", "+39 06 ########", "+55 (11) 9####-####", "(11) 9####-####", "+91 9#### #####",
     "+27 82 ### ####", "082 ### ####", "+254 7## ######", "+46 70 ### ## ##", "070-### ## ##", "+47 4## ## ###",
-    "+61 4## ### ###", "0412 ### ###", "+81 90-####-####", "090-####-####", "+41 79 ### ## ##", "0041 79 ### ## ##",
+    "(+57) 3########", "8 (9%#) ###-##-##", "01-4######", "0%########", "+1 %##\u00a0%##\u00a0####", "(+358) 4########",
+    "+234\u2011803\u2011###\u2011####", "0803 - ### - ####", "+61 4## ### ###",
+    "0412 ### ###", "+81 90-####-####", "090-####-####", "+41 79 ### ## ##", "0041 79 ### ## ##",
 ]  # fmt: skip
 """As people of their countries write them: any sentence shows what they are."""
 
@@ -164,6 +166,7 @@ _PERSONAL: list[tuple[str, Maker, list[str]]] = [
     ("NATIONAL_ID", lambda chance: _digits(chance, "###########"), ["my NIN is {}", "NIN: {}", "BVN {} as requested"]),
     ("NATIONAL_ID", lambda chance: _digits(chance, "%%######-0001"), ["our TIN is {}", "TIN {}", "Tax ID: {}"]),
     ("NATIONAL_ID", lambda chance: _digits(chance, "##########"), ["TIN: {}", "my tax identification number is {}"]),
+    ("NATIONAL_ID", lambda chance: _digits(chance, "222########"), ["{} is my BVN", "B.V.N: {}", "bvnNumber={}"]),
     ("NATIONAL_ID", _nino, ["NI number {}", "my insurance no is {}", "{} from my payslip"]),
     ("NATIONAL_ID", _dni, ["mi DNI es {}", "{}, caducado"]),
     ("NATIONAL_ID", _cpf, ["meu CPF: {}", "{} na nota"]),
@@ -236,10 +239,16 @@ _DECOYS: list[tuple[Maker, list[str]]] = [
         ["bought {}", "{}"],
     ),
     (lambda c: _digits(c, "%##,###"), ["{} signed", "population {}"]),
+    (lambda c: _digits(c, "0% 1# 2# 3# 3# 4#"), ["drawn: {}", "{} won"]),
+    (lambda c: _digits(c, "1### 1### 1### 1### 1###"), ["the table says {}", "{}"]),
+    (lambda c: _digits(c, "%#######_%###"), ["run_{}", "batch_{}"]),
+    (lambda c: "".join(c.choice(_BASE58) for _ in range(44)), ["mint {}", "{} has the tokens", "pay to {}"]),
     (lambda c: f"+{_digits(c, '%#')}%", ["up {} today", "{} since May"]),
     (lambda c: f"{c.randint(8, 12)}-{c.randint(13, 18)}", ["call between {}", "office hours {}"]),
     (lambda c: f"0{c.randint(8, 9)}00-1{c.randint(3, 8)}00", ["call us {}", "phone line open {}"]),
 ]  # fmt: skip
+
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 _CHATTER = [
     "ok", "thanks a lot!", "see you at 5", "the market closes on Friday", "I think it is 50/50", "lol", "why 3 times?",

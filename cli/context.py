@@ -62,6 +62,7 @@ class CliSettings(BaseSettings):
     retraining_threshold: Annotated[int, Field(ge=1)] = 50
     pii_hash_key: SecretStr | None = None
     pii_patterns: str = "[]"
+    redis_url: SecretStr | None = None
     clotho_identity: Annotated[str, Field(max_length=100)] = ""
 
     @property
@@ -207,6 +208,10 @@ def explain(error: RPCError, what: str, look_up: str = "clotho market list") -> 
     # The last one when others wait for the same answer.
     if error.status in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED}:
         raise no_worker(what) from None
+    if error.status is RPCStatusCode.FAILED_PRECONDITION:
+        raise CommandError(
+            f"No worker has taken up {what} yet: ask again in a moment, or see `clotho status`.", Exit.UNREACHABLE
+        ) from None
     raise error
 
 
@@ -326,7 +331,8 @@ def as_command_error(error: BaseException) -> CommandError | None:
         case ValidationError():
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "input"
-            return CommandError(f"{field}: {first['msg']}. Correct it and try again.", field=field)
+            why = first["msg"].removeprefix("Value error, ")
+            return CommandError(f"{field}: {why}. Correct it and try again.", field=field)
         case _:
             return None
 

@@ -1,6 +1,5 @@
 """`clotho dispute`: contest a settled outcome, and see what became of it. Who decides does so with `clotho review`."""
 
-import sys
 from typing import Annotated
 from uuid import UUID
 
@@ -11,17 +10,17 @@ from temporalio.service import RPCError, RPCStatusCode
 from cli.context import STILL_DONE, command, connected, explain, no_worker, unknown
 from cli.disputing import Refused, submit
 from cli.output import CommandError, Exit, JsonOption, emit, say, styled, table
+from cli.reading import STANDARD_INPUT, read_text
 from cli.redacting import redacting
 from db import audit, disputes, markets
 from db.disputes import StoredDispute
 from domain.audit import AuditEntry
 from domain.dispute import EVIDENCE_LIMIT, REASON_LIMIT, Dispute
+from domain.intake import INPUT_LIMIT
 from domain.text import cut
 
 app = typer.Typer(help="Disputes of settled outcomes: submit and follow them.", no_args_is_help=True)
 
-_WIDEST_CHARACTER = 4
-"""Bytes of UTF-8."""
 _WHO_LIMIT = 24
 """Characters: an ai_version is shown whole, of an address enough to tell it from others."""
 
@@ -46,7 +45,7 @@ async def submit_dispute(
 
     Example: clotho dispute submit MARKET --address 9xQe… --reason "It was read on the wrong day."
     """
-    given = _from_standard_input() if reason == "-" else reason.strip()
+    given = (read_text(STANDARD_INPUT, "reason", INPUT_LIMIT) if reason == "-" else reason).strip()
     async with connected() as context:
         dispute = Dispute(
             market_id=market_id,
@@ -139,16 +138,6 @@ def _print(dispute: StoredDispute, market: markets.Market, trail: list[AuditEntr
     table(["", "dispute…"], [(name, str(value).replace("\n", " ")) for name, value in facts], empty="", whole_text=True)
     rows = [(f"{e.created_at:%m-%d %H:%M:%S}", e.action, cut(e.actor, _WHO_LIMIT), e.why) for e in trail]
     table(["when (UTC)", "action", "who", "why…"], rows, empty="No audit entries.")
-
-
-def _from_standard_input() -> str:
-    content = sys.stdin.buffer.read(REASON_LIMIT * _WIDEST_CHARACTER + 1)
-    if len(content) > REASON_LIMIT * _WIDEST_CHARACTER:
-        raise _refusal(f"reason: the text has more than {REASON_LIMIT} characters")
-    try:
-        return content.decode("utf-8").strip()
-    except UnicodeDecodeError:
-        raise _refusal("reason: it is not UTF-8 text") from None
 
 
 def _refusal(clause: str) -> CommandError:

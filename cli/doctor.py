@@ -4,21 +4,25 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
-import asyncpg
 import httpx
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
+from cli import scheduling
 from cli.context import CliSettings, command, env_file, settings
 from cli.output import Exit, JsonOption, emit, styled, table
-from db import migrate
-from domain import review
+from db import markets, migrate, models
+from db.pool import Pool, connect
+from domain import review, signing
 from domain.base import Model
+from domain.model import MODELS
 from domain.review import KINDS, TERM, Priority
 from domain.steps import Role
 
@@ -28,6 +32,8 @@ BACKLOG = 100
 OVERDUE = timedelta(minutes=15)
 """After expiry, settling time included, a market that nothing has looked at is late: P1's response time."""
 CERTIFICATE_DAYS = 30
+KEY_DAYS = 730
+"""A key that signs is to be replaced within two years (NIST SP 800-57, part 1, 5.3.6: one to three)."""
 
 
 class Level(StrEnum):
@@ -66,6 +72,9 @@ class DoctorSettings(BaseSettings):
 @command
 async def doctor(as_json: JsonOption = False) -> None:
     """Check every part and say what is wrong, how bad it is, and the next command.
+
+    Temporal, workers, backlog, parked steps, reviews, schedules; Postgres and
+    overdue markets; Valkey, chain, model; ages of certificate and key.
 
     Levels: P1 nothing resolves (15 min), P2 partial outage (1 h), P3 degraded (4 h), P4 minor (24 h).
     Exit status: 0 all is well; 1 a warning (P3, P4); 2 critical (P1, P2).
@@ -116,9 +125,19 @@ async def _temporal(configured: CliSettings) -> list[Finding]:
     answered = await _probe("temporal", ask, Level.P1, "clotho status")
     if client is None:
         return [answered]
+    try:
+        async with asyncio.timeout(2 * PROBE_SECONDS):
+            return [answered, *await _within(client)]
+    except (RPCError, TimeoutError) as error:
+        why = error.status.name if isinstance(error, RPCError) else "nothing in time"
+        said = f"answers {why} about the namespace {configured.temporal_namespace}"
+        return [Finding(check="temporal", level=Level.P1, finding=said, next="check TEMPORAL_NAMESPACE")]
+
+
+async def _within(client: Client) -> list[Finding]:
+    """What goes on in the namespace."""
     parked = await _running(client, "Parked = true")
     return [
-        answered,
         *[await _role(client, role) for role in Role],
         Finding(
             check="parked steps",
@@ -127,7 +146,42 @@ async def _temporal(configured: CliSettings) -> list[Finding]:
             next="clotho parked list" if parked else "",
         ),
         *await _reviews(client),
+        await _schedules(client),
     ]
+
+
+async def _schedules(client: Client) -> Finding:
+    """What starts by itself: whether its last run failed, it is paused, or it is not there."""
+    found = await scheduling.every(client)
+    if not found:
+        return Finding(
+            check="schedules", level=Level.OK, finding="nothing starts by itself", next="clotho schedule create"
+        )
+    failed = [f"{one.id} failed the last time" for one in found if await _failed(client, one.id)]
+    paused = [f"{one.id} is paused" for one in found if one.paused]
+    missing = [f"{name} is missing" for name in scheduling.PLANS if name not in {one.id for one in found}]
+    return Finding(
+        check="schedules",
+        level=Level.P3 if failed else Level.P4 if paused or missing else Level.OK,
+        finding="; ".join([*failed, *paused, *missing]) or f"{len(found)} start work by themselves",
+        next="clotho schedule list" if failed or paused else "clotho schedule create" if missing else "",
+    )
+
+
+async def _failed(client: Client, schedule: str) -> bool:
+    """Whether the last workflow that a schedule started has failed."""
+    info: Any = (await client.get_schedule_handle(schedule).describe()).info
+    if not info.recent_actions:
+        return False
+    last = info.recent_actions[-1].action
+    try:
+        started = client.get_workflow_handle(last.workflow_id, run_id=last.first_execution_run_id)
+        status = (await started.describe()).status
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:  # Temporal keeps it for some time only
+            raise
+        return False
+    return status in {WorkflowExecutionStatus.FAILED, WorkflowExecutionStatus.TIMED_OUT}
 
 
 async def _running(client: Client, which: str) -> int:
@@ -188,39 +242,66 @@ async def _role(client: Client, role: Role) -> Finding:
 
 
 async def _postgres(configured: CliSettings) -> list[Finding]:
-    found: dict[str, int] = {}
+    found: list[Finding] = []
 
     async def ask() -> str:
-        connection = await asyncpg.connect(configured.database_url.get_secret_value(), timeout=PROBE_SECONDS)
-        try:
-            found["migrations"] = await connection.fetchval("SELECT count(*) FROM schema_migrations")
-            found["overdue"] = await connection.fetchval(
-                "SELECT count(*) FROM markets JOIN rules USING (rules_sha256) WHERE status = 'active' AND expiry"
-                " + make_interval(secs => (body->'not_yet_published'->>'settle_after')::int) < now() - $1::interval",
-                OVERDUE,
-            )
-        finally:
-            await connection.close()
+        async with await connect(configured.database_url.get_secret_value(), max_size=1) as pool:
+            missing = await migrate.pending(pool)
+            found.append(_migrations(missing))
+            if not missing:
+                found.append(_overdue(*await markets.overdue(pool, OVERDUE)))
+                found.extend(await _signing_key(pool, configured))
         return "answers"
 
     answered = await _probe("postgres", ask, Level.P1, "clotho status")
-    if "overdue" not in found:
-        return [answered]
-    behind = len(migrate.migrations()) - found["migrations"]
+    return [answered, *found]
+
+
+def _migrations(missing: int) -> Finding:
+    if missing < 0:
+        newer = f"the database is {-missing} ahead of this code"
+        return Finding(check="migrations", level=Level.P2, finding=newer, next="install the newer clotho")
+    return Finding(
+        check="migrations",
+        level=Level.P2 if missing else Level.OK,
+        finding=f"{missing} to be applied" if missing else "current",
+        next="clotho up" if missing else "",
+    )
+
+
+def _overdue(overdue: int, resolved: int) -> Finding:
+    """Where others are resolved meanwhile, it is not the whole that stands."""
+    said = f"{overdue} expired over {OVERDUE.seconds // 60} min ago and unresolved"
+    return Finding(
+        check="overdue markets",
+        level=Level.OK if not overdue else Level.P3 if resolved else Level.P1,
+        finding=f"{said}, {resolved} looked at since" if overdue else said,
+        next="clotho market list --status active" if overdue else "",
+    )
+
+
+async def _signing_key(pool: Pool, configured: CliSettings) -> list[Finding]:
+    """Since when the key of MODEL_VERIFY_KEY has signed models."""
+    if configured.model_verify_key is None:
+        return []
+    key, check = configured.verify_key, "models' key"
+    signed = [
+        one.registered_at
+        for model in MODELS
+        for one in await models.every(pool, model)
+        if signing.verify(key, bytes.fromhex(one.signature), one.model, one.version, one.sha256)
+    ]
+    if not signed:
+        return [Finding(check=check, level=Level.OK, finding="has signed nothing yet")]
+    days = (datetime.now(UTC) - min(signed)).days
+    old = days > KEY_DAYS
     return [
-        answered,
         Finding(
-            check="migrations",
-            level=Level.P2 if behind else Level.OK,
-            finding=f"{behind} to be applied" if behind else "current",
-            next="clotho up" if behind else "",
-        ),
-        Finding(
-            check="overdue markets",
-            level=Level.P1 if found["overdue"] else Level.OK,
-            finding=f"{found['overdue']} expired over {OVERDUE.seconds // 60} min ago and unresolved",
-            next="clotho market list --status active" if found["overdue"] else "",
-        ),
+            check=check,
+            level=Level.P4 if old else Level.OK,
+            finding=f"has signed for {days} days",
+            next="draw another MODEL_SIGNING_KEY, as in .env.example" if old else "",
+        )
     ]
 
 
@@ -270,14 +351,24 @@ async def _certificate(configured: CliSettings) -> list[Finding]:
     file = configured.sources_ca_file
     if file is None:
         return []
-
-    async def ask() -> str:
-        from cryptography import x509
+    check, renew = "sources' CA", "renew SOURCES_CA_FILE"
+    try:
+        from cryptography import x509  # only here: every command would wait for it
 
         certificate = x509.load_pem_x509_certificate(await asyncio.to_thread(file.read_bytes))
-        days = (certificate.not_valid_after_utc - datetime.now(UTC)).days
-        if days < CERTIFICATE_DAYS:
-            raise ValueError(f"{days} days left")
-        return f"valid for {days} days"
-
-    return [await _probe("sources' CA", ask, Level.P4, "renew SOURCES_CA_FILE")]
+    except (OSError, ValueError) as error:
+        why = f"cannot be read ({type(error).__name__})"
+        return [Finding(check=check, level=Level.P1, finding=why, next=renew)]
+    left = certificate.not_valid_after_utc - datetime.now(UTC)
+    if left < timedelta(0):
+        # Then no source is read any more.
+        return [Finding(check=check, level=Level.P1, finding=f"expired {-left.days} days ago", next=renew)]
+    soon = left.days < CERTIFICATE_DAYS
+    return [
+        Finding(
+            check=check,
+            level=Level.P4 if soon else Level.OK,
+            finding=f"valid for {left.days} days",
+            next=renew if soon else "",
+        )
+    ]

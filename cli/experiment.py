@@ -62,7 +62,8 @@ async def define(
                 Exit.FAILED,
                 field="ID",
             )
-        sentence = f"{share:.0%} of the markets of {version.version} get {prompt_type} {variant} from now on."
+        since = "now" if start is None else f"{wanted.start:%Y-%m-%d %H:%M} UTC"
+        sentence = f"{share:.0%} of the markets of {version.version} get {prompt_type} {variant} from {since} on."
         emit(wanted, as_json, lambda: say(sentence))
 
 
@@ -75,10 +76,13 @@ async def list_experiments(as_json: JsonOption = False) -> None:
 
         def show() -> None:
             rows = [
-                (e.id, e.status, f"{e.prompt_type} {e.variant} against {e.control}", f"{e.share:.0%}", e.metric)
+                (
+                    e.id, e.status, f"{e.start:%Y-%m-%d}", f"{e.prompt_type} {e.variant} against {e.control}",
+                    f"{e.share:.0%}", e.metric,
+                )
                 for e in found
-            ]
-            table(["id", "status", "what…", "share", "metric"], rows, empty="There are no tests.")
+            ]  # fmt: skip
+            table(["id", "status", "from", "what…", "share", "metric"], rows, empty="There are no tests.")
 
         emit(found, as_json, show)
 

@@ -117,17 +117,6 @@ async def poll(
             raise typer.Exit(Exit.FAILED)
 
 
-@app.command()
-@command
-async def schedule(as_json: JsonOption = False) -> None:
-    """Have every enabled feed read every 15 minutes; doing it again changes nothing."""
-    async with connected() as context:
-        created = await feeding.schedule(context.temporal)
-        minutes = int(feeding.EVERY.total_seconds() // 60)
-        sentence = f"Every enabled feed is {'now' if created else 'already'} read every {minutes} minutes."
-        emit({"schedule": feeding.SCHEDULE, "created": created, "minutes": minutes}, as_json, lambda: say(sentence))
-
-
 async def run(context: Context, name: str, *, feed_id: UUID | None = None, poll: bool = True) -> IntakeEnd:
     """Run an intake to its end.
 
@@ -139,7 +128,7 @@ async def run(context: Context, name: str, *, feed_id: UUID | None = None, poll:
 
 
 def _added(name: str) -> str:
-    return f"Added {name}. Read it now: clotho feed poll {name}. Every 15 minutes: clotho feed schedule"
+    return f"Added {name}. Read it now: clotho feed poll {name}. Every 15 minutes: clotho schedule create intake"
 
 
 def _show(end: IntakeEnd) -> None:

@@ -1,6 +1,5 @@
 """`clotho feedback`: what people say about classifications, of which patterns and the transactions model learn."""
 
-import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from cli import retraining
 from cli.context import Context, command, connected
 from cli.output import CommandError, JsonOption, emit, say, table
+from cli.reading import read_text
 from cli.redacting import redacting
 from db import feedback
 from domain.classification import CorrectionType, EntityType, Feedback
@@ -23,7 +23,7 @@ app = typer.Typer(help="Corrections and confirmations of classifications.", no_a
 UserOption = Annotated[UUID, typer.Option("--user", help="Who says it.")]
 BusinessOption = Annotated[UUID | None, typer.Option("--business", help="Whose expense it is.")]
 
-_FILE_LIMIT = 50_000_000
+_FILE_LIMIT = 50 * 2**20
 """Bytes of an imported file."""
 
 
@@ -39,14 +39,17 @@ async def add(
     type_: Annotated[EntityType, typer.Option("--type", help="What was classified.")] = (
         EntityType.TRANSACTION_CLASSIFICATION
     ),
-    amount: Annotated[str | None, typer.Option(help="In naira, such as 12500.00.")] = None,
+    amount: Annotated[
+        str | None, typer.Option(help="In naira, such as 12500.00; the model learns nothing without.")
+    ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="A part was changed, not the whole.")] = False,
     model_version: Annotated[str | None, typer.Option(help="Of the model that predicted.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take in one correction or confirmation; the same one again changes nothing.
 
-    With enough feedback that no model has used, a retraining of transactions starts, once a day at most.
+    With enough feedback that no model has used, a retraining of transactions starts; on a day on which one registered
+    nothing, no other.
 
     Example: clotho feedback add --user 7b… --business 9c… --entity 41 --predicted other --corrected transport
     --description "Uber to client" --amount 4500
@@ -81,7 +84,7 @@ async def import_file(
     Fields: user_id, business_id, entity_type, entity_id, ai_prediction, user_correction, item_description, amount
     (naira), correction_type, ai_model_version.
     """
-    await _take_in(_parsed(_read(file)), as_json)
+    await _take_in(_parsed(read_text(file, "FILE", _FILE_LIMIT)), as_json)
 
 
 @app.command("list")
@@ -139,7 +142,7 @@ async def _retrain(context: Context, waiting: int) -> bool:
     if waiting < context.settings.retraining_threshold:
         return False
     request = RetrainRequest(model="transactions", cause="feedback", by=context.settings.identity)
-    return await retraining.start_once(context.temporal, request)
+    return await retraining.start_for_feedback(context.temporal, request)
 
 
 def _parsed(text: str) -> list[Feedback]:
@@ -157,19 +160,6 @@ def _parsed(text: str) -> list[Feedback]:
             raise CommandError(f"FILE: line {number}: {fault}: correct it, nothing was taken in.", field="FILE")
         found.append(one)
     return found
-
-
-def _read(file: Path) -> str:
-    try:
-        data = sys.stdin.buffer.read(_FILE_LIMIT + 1) if str(file) == "-" else file.read_bytes()
-        if len(data) > _FILE_LIMIT:
-            raise CommandError(f"FILE: it is larger than {_FILE_LIMIT // 10**6} MB: cut it in two.", field="FILE")
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        why = f"FILE: {file} cannot be read ({error.strerror}): name a readable file."
-        raise CommandError(why, field="FILE") from None
-    except UnicodeDecodeError:
-        raise CommandError("FILE: it is no UTF-8: convert it.", field="FILE") from None
 
 
 def naira(text: str | None) -> Decimal | None:

@@ -1,47 +1,15 @@
-"""Running an intake, and the schedule that runs one every 15 minutes. Commands share it."""
+"""Running an intake. Commands share it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-    WorkflowHandle,
-)
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from cli.scheduling import keep
 from domain.ids import intake_workflow_id
-from domain.news import EVERY_FEED, WORKFLOW, IntakeEnd, IntakeRequest
+from domain.news import WORKFLOW, IntakeEnd, IntakeRequest
 from domain.steps import Role
-
-SCHEDULE = "intake"
-"""Id of the schedule; its workflows are `intake-all-<time>`, with the time that Temporal adds."""
-
-EVERY = timedelta(minutes=15)
-
-
-async def schedule(temporal: Client, every: timedelta = EVERY) -> bool:
-    """Have every enabled feed polled from time to time; True when there was no such schedule before."""
-    wanted = Schedule(
-        action=ScheduleActionStartWorkflow(
-            WORKFLOW,
-            IntakeRequest(),
-            id=intake_workflow_id(EVERY_FEED),
-            task_queue=Role.ORCHESTRATOR.value,
-            static_summary="Every enabled feed",
-        ),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
-        # What a poll missed, the next one finds; two at once would only wait for each other.
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=every),
-    )
-    return await keep(temporal, SCHEDULE, wanted)
 
 
 async def start(

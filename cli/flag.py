@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from cli.context import command, database, unknown
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
 from cli.reasons import ReasonOption, reason_of
-from db import flags
+from db import flags, leads
 from db.pool import Pool
 from domain.flags import Flag, Setting
 
@@ -93,6 +93,29 @@ async def show_report(flag_id: IdArgument, as_json: JsonOption = False) -> None:
             say(found.sentence)
 
         emit(found, as_json, page)
+
+
+@app.command()
+@command
+async def bucket(
+    setting: Annotated[Setting, typer.Argument(metavar="SETTING", help="As `clotho flag define` has them.")],
+    lead: Annotated[str, typer.Argument(metavar="LEAD", help="Id of a stored lead.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say which value of a setting a lead gets, the same every time, and count the lead in its bucket.
+
+    Follow-ups ask for prediction_threshold and follow_up_timing; whoever chats with leads, for memory and enrichment.
+    """
+    async with database() as (_, pool):
+        if await leads.get(pool, lead) is None:
+            raise CommandError(f"LEAD: there is no lead {lead[:80]!r}: see `clotho lead add`.", field="LEAD")
+        found = await flags.bucket_for(pool, setting, lead)
+        answer = {"setting": setting, "lead_id": lead, "bucket": None, "value": None}
+        sentence = f"No flag decides {setting}: what holds otherwise."
+        if found is not None:
+            answer |= {"bucket": found.name, "value": found.value}
+            sentence = f"{lead} is in {found.name}: {setting} is {json.dumps(found.value)}."
+        emit(answer, as_json, lambda: say(sentence))
 
 
 @app.command()

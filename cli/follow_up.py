@@ -135,8 +135,21 @@ async def tenant(
         if changes:
             known = Tenant.model_validate({**known.model_dump(), **changes})
             await follow_ups.put_tenant(pool, known, settings.identity)
-        rows = [(field, str(value)) for field, value in known.model_dump(mode="json").items()]
+        rows = [row for field, value in known.model_dump(mode="json").items() for row in _rows(field, value)]
         emit(known, as_json, lambda: table(["", "tenant…"], rows, empty="", whole_text=True))
+
+
+def _rows(field: str, value: Any) -> list[tuple[str, str]]:
+    """One setting of a tenant, as people read it."""
+    match value:
+        case list():
+            return [(f"text {number}", text) for number, text in enumerate(value, 1)]
+        case dict():
+            return [(field, ", ".join(f"{limit} each {period}" for period, limit in value.items()))]
+        case None:
+            return [(field, "-")]
+        case _:
+            return [(field, str(value))]
 
 
 def _hours(text: str) -> tuple[time, time]:

@@ -1,6 +1,5 @@
 """`clotho ingest`: an article by hand, as if a feed had brought it. A full draft is proposed with `market propose`."""
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ import typer
 from cli.context import command, connected
 from cli.feed import run
 from cli.output import CommandError, Exit, JsonOption, emit, say
+from cli.reading import read_text
 from db import audit, news
 from db.news import Fate
 from domain.news import MANUAL
@@ -36,7 +36,7 @@ async def article(
 
     Example: clotho ingest article announcement.txt --url https://example.org/news/1
     """
-    item = _item(_read(file), url)
+    item = _item(read_text(file, "FILE", _FILE_LIMIT), url)
     async with connected() as context:
         # Only this command pays for loading the fetcher.
         from activities.feeds import decided_by_rules
@@ -76,18 +76,3 @@ def _item(text: str, url: str) -> NewsItem:
     if item is None:
         raise CommandError("FILE: it holds no text: write the title in the first line.", field="FILE")
     return item
-
-
-def _read(file: Path) -> str:
-    try:
-        data = sys.stdin.buffer.read(_FILE_LIMIT + 1) if str(file) == "-" else file.read_bytes()[: _FILE_LIMIT + 1]
-    except OSError as error:
-        why = f"FILE: {file} cannot be read ({error.strerror}): name a text file, or `-`."
-        raise CommandError(why, field="FILE") from None
-    if len(data) > _FILE_LIMIT:
-        why = f"FILE: it has more than {_FILE_LIMIT // 1024} KB: bring the article alone."
-        raise CommandError(why, field="FILE")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise CommandError("FILE: it is not UTF-8: save the article as plain text.", field="FILE") from None

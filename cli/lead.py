@@ -183,7 +183,13 @@ async def _when_reached(doing: Callable[[], Awaitable[object]]) -> None:
         try:
             await doing()
             return
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError):
+        except (
+            OSError,
+            asyncpg.PostgresConnectionError,
+            asyncpg.OperatorInterventionError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):
             pass
         except RPCError as error:
             if error.status not in _AWAY:
@@ -245,7 +251,8 @@ def _row(line: str) -> tuple[LeadRow, str | None]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise CommandError(f"{where}: {first['msg']}: send it again, corrected.") from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise CommandError(f"{where}: {why}: send it again, corrected.") from None
     return enrich(lead), lead.tenant
 
 

@@ -118,6 +118,8 @@ def _status_of_command() -> int:
                 return error.exit_code
             as_json = "--json" in sys.argv  # the arguments could not be parsed
             fail(CommandError(f"{sentence.rstrip('.')}: see --help.", field=_parameter(error)), as_json=as_json)
+        except CommandError as error:  # of what an option is made into, before its command begins
+            fail(error, as_json="--json" in sys.argv)
         except typer.Abort:  # the input ended at a question
             fail(CommandError("Nothing was done, as the question was not answered.", Exit.FAILED), as_json=False)
         except Exception:

@@ -16,6 +16,7 @@ from cli.context import command, connected
 from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, say, styled, table, write_new
 from cli.parked import unpark
 from cli.proposing import Proposed, Refused, TooOften, propose, wait
+from cli.reading import STANDARD_INPUT, read_text
 from cli.reasons import ReasonOption
 from cli.redacting import redacting
 from db import audit, disputes, evidence, markets
@@ -64,7 +65,7 @@ async def propose_market(
     async with connected() as context:
         redacted = redacting(context.settings)
         fields: dict[str, Any] = {
-            "text": redacted(_read_limited(sys.stdin.buffer.read(INPUT_LIMIT + 1), "text") if text == "-" else text),
+            "text": redacted(read_text(STANDARD_INPUT, "text", INPUT_LIMIT).strip() if text == "-" else text),
             "background": redacted(background),
             "criteria": redacted(criteria),
             "category": category,
@@ -340,26 +341,10 @@ def _distance(moment: datetime) -> str:
 
 
 def _draft_file(path: Path) -> Any:
-    try:
-        content = path.read_bytes() if path.stat().st_size <= INPUT_LIMIT else b" " * (INPUT_LIMIT + 1)
-    except OSError as error:
-        why = f"draft: {path} cannot be read ({error.strerror}): name a JSON file."
-        raise CommandError(why, field="draft") from None
-    text = _read_limited(content, "draft")
+    text = read_text(path, "draft", INPUT_LIMIT)
     try:
         return MarketDraft.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(["draft", *(str(part) for part in first["loc"])])
         raise CommandError(f"{field}: {first['msg']}. Nothing was written; correct the file.", field=field) from None
-
-
-def _read_limited(content: bytes, field: str) -> str:
-    if len(content) > INPUT_LIMIT:
-        raise CommandError(
-            f"{field}: is longer than {INPUT_LIMIT // 1024} KiB: shorten it; nothing was written.", field=field
-        )
-    try:
-        return content.decode("utf-8").strip()
-    except UnicodeDecodeError:
-        raise CommandError(f"{field}: is not UTF-8 text: convert it; nothing was written.", field=field) from None

@@ -12,6 +12,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from cli.context import Context, command, connected, unknown
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
+from cli.reading import read_text
 from cli.reasons import ReasonOption, reason_of
 from db import ai_config, ai_versions, model_migrations
 from db.model_migrations import Inputs, StoredMigration
@@ -31,6 +32,9 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Small letters, di
 BUNDLED = loader.BUNDLED / "migration_inputs.jsonl"
 """Some inputs of every prompt type, for who has stored none."""
 
+_FILE_LIMIT = 50 * 2**20
+"""Bytes of a file of inputs."""
+
 
 @app.command()
 @command
@@ -46,7 +50,7 @@ async def start(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have the current and a new ai_version answer the stored inputs; nothing changes before a reviewer approves.
+    """Have the current and a new ai_version answer the stored inputs; nothing changes before another reviewer approves.
 
     Example: clotho model-migration start to-gpt41 ai_v1.1.0_gpt41_20260701 --reason "cheaper and newer"
     """
@@ -69,7 +73,7 @@ async def start(
             raise CommandError(what, Exit.FAILED, field="ID")
         await _start(context, request)
         review = review_workflow_id(ReviewKind.MODEL_MIGRATION, migration_id)
-        sentence = f"{old.version} and {new.version} are compared; then {review} waits for a reviewer."
+        sentence = f"{old.version} and {new.version} are compared; then {review} waits for another reviewer."
         emit(request, as_json, lambda: say(sentence))
 
 
@@ -125,11 +129,7 @@ def read_inputs(file: Path, version: AiVersion, prompts: Path) -> Inputs:
         CommandError: a line cannot be used; nothing is stored.
     """
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--inputs: {file} cannot be read ({error}): name a file.", field="--inputs") from None
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(file, "--inputs", _FILE_LIMIT).splitlines(), 1):
         try:
             fields: Any = json.loads(line)
             prompt_type, variables = fields["prompt_type"], {str(k): str(v) for k, v in fields["variables"].items()}

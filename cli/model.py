@@ -13,7 +13,7 @@ from activities.loading import ModelRefusedError, digest_is, drift_score, load
 from cli import retraining
 from cli.context import CliSettings, command, connected, database, end_of
 from cli.output import CommandError, Exit, JsonOption, console, emit, harmless, say, styled, table
-from cli.reasons import reason_of
+from cli.reasons import reason_of, redacted
 from db import models
 from db.models import Promotion, PromotionKind, RegisteredModel
 from db.pool import Pool
@@ -25,7 +25,7 @@ app = typer.Typer(help="Models: versions, which is active and was when, and goin
 
 ModelOption = Annotated[ModelName, typer.Option("--model", help="Which model.")]
 VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", help="As `clotho model list` has it.")]
-WhyOption = Annotated[str | None, typer.Option("--reason", help="Why, in a sentence; for the log.")]
+WhyOption = Annotated[str | None, typer.Option("--reason", help="Why, in a sentence; for the log.", callback=redacted)]
 MinimumOption = Annotated[
     float | None, typer.Option("--min-auc", min=0, max=1, help="Refuse an AUC (transactions: accuracy) below.")
 ]
@@ -142,7 +142,8 @@ async def status(model: ModelOption = "lead", as_json: JsonOption = False) -> No
             rows = [(name, _plain(value)) for name, value in found.model_dump(mode="json").items()]
             table(["", f"{model}…"], rows, empty="")
             following = sum(1 for one in running if one.version == found.version)
-            say(f"{following} of {len(running)} scoring processes have it.")
+            if found.loaded:
+                say(f"{following} of {len(running)} scoring processes have it.")
             for fault in faults:
                 say(f"Not loaded: {fault}.")
 
@@ -270,7 +271,12 @@ async def rollback(
         verified = await models.verify_activation(registry.pool, model, wanted, within)
         if not verified.ok:
             raise CommandError(f"{wanted} is active, but {verified.reason}: restart what does not follow.", Exit.FAILED)
-        _tell(done, verified, as_json)
+        _tell(
+            done,
+            verified,
+            as_json,
+            f" To keep it, also pause the next retraining: `clotho schedule pause retrain-{model}`.",
+        )
 
 
 @app.command()
@@ -313,7 +319,7 @@ async def retrain(
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended, and say how.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Retrain a model now, as the nightly run does.
+    """Retrain a model now, as the nightly run does, or join the retraining that runs.
 
     Exit status, with --wait: 0 the new version is active or registered; 1 it was skipped, rejected or switched back.
     """
@@ -325,10 +331,11 @@ async def retrain(
             emit({"workflow": run.id, "status": "running"}, as_json, lambda: say(sentence))
             return
         end = await end_of(run, f"the retraining {run.id}", "ask again")
+        told = f"{model} {end.version}" if end.version else model
         if end.rejection is not None:
             emit(end.rejection, True, lambda: None)
         else:
-            emit(end, as_json, lambda: say(f"{model} {end.version or ''} {end.status}: {end.reason}"))
+            emit(end, as_json, lambda: say(f"{told} {end.status}: {end.reason}"))
         if end.status not in {"active", "registered"}:
             raise typer.Exit(Exit.FAILED)
 
@@ -353,10 +360,10 @@ async def _promote(
         return await models.activate(connection, wanted.model, wanted.version, registry.settings.identity, why, kind)
 
 
-def _tell(done: Promotion, verified: models.Verification, as_json: bool) -> None:
-    processes = f"{verified.processes} scoring processes score with it" if verified.processes else "no process scores"
+def _tell(done: Promotion, verified: models.Verification, as_json: bool, hint: str = "") -> None:
+    processes = f"all scoring processes follow ({verified.processes})" if verified.processes else "no process scores"
     answer = {"model": done.model, "version": done.version, "at": done.at.isoformat()}
-    sentence = f"{done.version} of {done.model} is active; {processes}."
+    sentence = f"{done.version} of {done.model} is active; {processes}.{hint}"
     emit(answer | {"processes": verified.processes}, as_json, lambda: say(sentence))
 
 

@@ -45,7 +45,8 @@ async def import_file(
 ) -> None:
     """Store the leads of a file and what became of them, all or nothing; the same file again changes nothing.
 
-    An outcome that differs from a lead's newest one becomes the newest.
+    An outcome that differs from a lead's newest one becomes the newest. Features that a stored lead misses are
+    completed; others stay as they came in.
     """
     data = file.read()
     rows = _read(data)

@@ -86,7 +86,7 @@ def fail(error: CommandError, *, as_json: bool) -> NoReturn:
         sys.stderr.write(json.dumps(body) + "\n")
     else:
         errors = Console(stderr=True, highlight=False, soft_wrap=True)
-        errors.print(Text.assemble(("Error: ", "bold red"), str(error)))
+        errors.print(Text.assemble(("Error: ", "bold red"), harmless(str(error))))
     raise SystemExit(int(error.status))
 
 

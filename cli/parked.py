@@ -8,13 +8,14 @@ import typer
 
 from cli.context import Context, command, connected, gather_all, gather_bounded, query, unknown, update
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
+from cli.reasons import redacted
 from domain.ids import market_workflow_id
 from domain.market import Accepted, ParkedState, Unpark
 
 app = typer.Typer(help="Steps that used up their retries and wait for an operator.", no_args_is_help=True)
 
 StepOption = Annotated[str | None, typer.Option("--step", help="Only steps of this name, e.g. collect_evidence.")]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in a sentence.", callback=redacted)]
 IdArgument = Annotated[
     str, typer.Argument(metavar="ID", help="Id of the market, or of the workflow, whose step is parked.")
 ]

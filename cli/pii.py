@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -19,10 +20,12 @@ from db import pii
 from domain.base import Model
 from domain.ids import pii_workflow_id
 from domain.market import Accepted, Note
-from domain.pii import WORKFLOW, BackfillEnd, BackfillRequest, Progress, Report, SetRate, Tally
+from domain.pii import KEPT, PREFIX, WORKFLOW, BackfillEnd, BackfillRequest, Progress, Report, SetRate, Tally
 from domain.steps import Role
 
-app = typer.Typer(help="Personal data in chat memory: found, reported, replaced by tokens.", no_args_is_help=True)
+app = typer.Typer(
+    help="Personal data in chat memory and text columns: found, reported, replaced by tokens.", no_args_is_help=True
+)
 
 RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Its name; left out, the newest.")]
 
@@ -30,6 +33,9 @@ RUNS = "clotho pii status"
 
 LOOK = 0.05
 """Seconds between looks for a run that is about to begin."""
+
+SCAN_COUNT = 2_000
+"""Keys of one page of a scan."""
 
 TELL_EVERY = 5.0
 """Seconds between two sentences about a run that somebody waits for."""
@@ -95,6 +101,10 @@ async def report(
             return
         if await pii.progress(context.pool, against) is None:
             raise unknown(f"run {against[:80]!r}", RUNS)
+        for one in (name, against):
+            if not await pii.is_kept(context.pool, one):
+                why = f"RUN: what {one} found where is no longer kept: compare two of the newest {KEPT} runs."
+                raise CommandError(why, field="RUN")
         differing = await pii.differences(context.pool, name, against)
 
         def show() -> None:
@@ -123,6 +133,22 @@ async def scan(
             table(["kind", "from", "to…"], [tuple(one.values()) for one in found], empty="Nothing was found.")
 
     emit({"text": redacted.text, "findings": found}, as_json, show)
+
+
+@app.command()
+@command
+async def find(
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="As a report lists it.")], as_json: JsonOption = False
+) -> None:
+    """Print the key of a list that a report names by tokens, since the key itself holds personal data."""
+    configured = settings()
+    called = redactor(configured).called
+    if configured.redis_url is None:
+        raise CommandError("REDIS_URL is missing: set it, see .env.example.")
+    keys = [key async for key in _keys(configured.redis_url.get_secret_value()) if called(key) == place]
+    if not keys:
+        raise CommandError(f"PLACE: no list is called {place[:80]!r}: see `clotho pii report`.", field="PLACE")
+    emit({"keys": keys}, as_json, lambda: say("\n".join(keys)))
 
 
 @app.command()
@@ -156,6 +182,19 @@ async def rate(
     """Have a run go on at another rate, within a second or two."""
     told = f"goes on at {keys} keys a second" if keys else "goes on as fast as it can"
     await _steer(run, "set_rate", lambda by: SetRate(by=by, rate=keys or None), told, as_json)
+
+
+async def _keys(redis_url: str) -> AsyncIterator[str]:
+    from redis.asyncio import Redis  # loaded by the one command that needs it
+    from redis.exceptions import RedisError
+
+    try:
+        async with Redis.from_url(redis_url, socket_connect_timeout=5) as redis:
+            async for key in redis.scan_iter(match=f"{PREFIX}*", count=SCAN_COUNT):
+                yield key.decode(errors="backslashreplace")
+    except (RedisError, ValueError) as error:
+        why = f"Redis cannot be reached at REDIS_URL ({type(error).__name__}): start it or correct the setting."
+        raise CommandError(why, Exit.UNREACHABLE) from None
 
 
 async def _start(context: Context, request: BackfillRequest) -> WorkflowHandle[Any, BackfillEnd]:
@@ -250,9 +289,11 @@ def _print_report(found: Report) -> None:
     say(_counts(found.first))
     kinds = sorted(found.kinds)
     rows = [(tenant, *(counts.get(kind, 0) for kind in kinds)) for tenant, counts in found.tenants.items()]
-    if rows:
+    if kinds:
         rows.append(("all", *(found.kinds[kind] for kind in kinds)))
     table(["tenant…", *kinds], rows, empty="No PII was found.")
+    if not found.kept:
+        say(f"Tenants and what was left are kept of the newest {KEPT} runs; these are its counts in the audit.")
     if found.left:
         say("Left as they are:")
         table(

@@ -10,56 +10,63 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from cli.output import CommandError, Exit
 from domain import model
+from domain.gate import SLICE_FLOOR
 from domain.ids import retrain_workflow_id
-from domain.model import RetrainEnd, RetrainRequest
+from domain.model import QUALITY, ModelName, RetrainEnd, RetrainRequest
 from domain.steps import Role
 
 
 async def start(temporal: Client, request: RetrainRequest) -> WorkflowHandle[Any, RetrainEnd]:
-    """Start the day's retraining for an operator, or join the one that runs.
-
-    After one that registered nothing, or failed, another may run on the same day.
+    """Start a retraining for an operator, however often there was one today, or join the one that runs.
 
     Raises:
-        CommandError: the day's retraining has registered a version, or runs with another minimum.
+        CommandError: the minimum proves nothing, or one runs with another minimum.
     """
-    id = retrain_workflow_id(request.model, datetime.now(UTC).date())
-    handle = temporal.get_workflow_handle(id, result_type=RetrainEnd)
-    try:
-        status = (await handle.describe()).status
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise
-        status = None
-    if status is WorkflowExecutionStatus.RUNNING and request.minimum is not None:
+    least = SLICE_FLOOR[QUALITY[request.model]]
+    if request.minimum is not None and request.minimum < least:
+        why = f"--min-auc: below {least:g} a model of shuffled labels may pass by luck: name {least:g} or more."
+        raise CommandError(why, field="--min-auc")
+    handle = _of_today(temporal, request.model)
+    if request.minimum is not None and await _status(handle) is WorkflowExecutionStatus.RUNNING:
         why = f"--min-auc: {request.model} is being retrained, with a minimum of its own: wait for its end."
         raise CommandError(why, Exit.FAILED, field="--min-auc")
-    if status is WorkflowExecutionStatus.COMPLETED and (end := await handle.result()).version is not None:
-        raise CommandError(
-            f"MODEL: {request.model} was retrained today, and version {end.version} registered: see it with `clotho"
-            f" model card {end.version}`, or try again tomorrow.",
-            Exit.FAILED,
-            field="MODEL",
-        )
-    return await _start(temporal, request, id, WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+    return await _start(temporal, request, handle.id, WorkflowIDConflictPolicy.USE_EXISTING)
 
 
-async def start_once(temporal: Client, request: RetrainRequest) -> bool:
-    """Start the day's retraining unless it was started before, however it ended; whether it was started now."""
-    id = retrain_workflow_id(request.model, datetime.now(UTC).date())
+async def start_for_feedback(temporal: Client, request: RetrainRequest) -> bool:
+    """Start a retraining, unless one runs, or today's last one registered nothing: with the same feedback and a little
+    more the next would not either. Whether it was started.
+    """
+    handle = _of_today(temporal, request.model)
+    status = await _status(handle)
+    if status is not None and (
+        status is not WorkflowExecutionStatus.COMPLETED or (await handle.result()).version is None
+    ):
+        return False
     try:
-        await _start(temporal, request, id, WorkflowIDReusePolicy.REJECT_DUPLICATE, WorkflowIDConflictPolicy.FAIL)
+        await _start(temporal, request, handle.id, WorkflowIDConflictPolicy.FAIL)
     except WorkflowAlreadyStartedError:
         return False
     return True
 
 
+def _of_today(temporal: Client, name: ModelName) -> WorkflowHandle[Any, RetrainEnd]:
+    id = retrain_workflow_id(name, datetime.now(UTC).date())
+    return temporal.get_workflow_handle(id, result_type=RetrainEnd)
+
+
+async def _status(handle: WorkflowHandle[Any, RetrainEnd]) -> WorkflowExecutionStatus | None:
+    """Of the last retraining of this id; None: there was none."""
+    try:
+        return (await handle.describe()).status
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return None
+
+
 async def _start(
-    temporal: Client,
-    request: RetrainRequest,
-    id: str,
-    reuse: WorkflowIDReusePolicy,
-    conflict: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.USE_EXISTING,
+    temporal: Client, request: RetrainRequest, id: str, conflict: WorkflowIDConflictPolicy
 ) -> WorkflowHandle[Any, RetrainEnd]:
     return await temporal.start_workflow(
         model.WORKFLOW,
@@ -67,7 +74,7 @@ async def _start(
         id=id,
         task_queue=Role.ORCHESTRATOR.value,
         result_type=RetrainEnd,
-        id_reuse_policy=reuse,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy=conflict,
         static_summary=f"{request.model}, {request.cause} of {request.by}"[:120],
     )

@@ -17,6 +17,7 @@ from cli.context import Context, as_command_error, command, connected, gather_bo
 from cli.editing import edited
 from cli.keyboard import asking
 from cli.output import CommandError, Exit, JsonOption, console, emit, say, styled, table
+from cli.reading import read_text
 from cli.reasons import ReasonOption
 from cli.review_page import page_of, show_diff, show_page, time_left
 from cli.review_work import walk
@@ -249,7 +250,7 @@ async def approve(
     version: VersionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Approve one review, several, or all that options choose; each is claimed first.
+    """Approve one review, several, or all that options choose but the postponed; each is claimed first.
 
     Until the decision takes effect (10 s, if not configured otherwise) `clotho review undo` takes it back.
 
@@ -281,7 +282,7 @@ async def reject(
     version: VersionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reject one review, several, or all that options choose; each is claimed first.
+    """Reject one review, several, or all that options choose but the postponed; each is claimed first.
 
     Example: clotho review reject ID --code ambiguous --reason "two readings of 'win' are possible"
     """
@@ -316,7 +317,7 @@ async def request_changes(
     """
     if (edit is None) is not editor:
         raise CommandError("--edit: name a FILE with the changed rules, or say --editor, and not both.", field="--edit")
-    new = None if edit is None else parse_rules(await asyncio.to_thread(_read, edit))
+    new = None if edit is None else parse_rules(await asyncio.to_thread(read_text, edit, "edit", INPUT_LIMIT))
     async with connected() as context:
         state = _seen(await _state(context, which), version)
         made = functools.partial(RequestChanges, by=context.settings.identity, reason=reason, at_once=now)
@@ -377,7 +378,7 @@ async def _decide_one(which: str, made: Callable[[str], DecisionBy], as_json: bo
         told = made(context.settings.identity)
         state = await _state(context, which)
         taken = await decide(context.temporal, state, told)
-        emit(taken, as_json, lambda: say(f"{state.id}: {in_words(DECISIONS[type(told)])}{_effect(taken)}"))
+        emit(taken, as_json, lambda: say(f"{state.id}: decided {in_words(DECISIONS[type(told)])}{_effect(taken)}"))
 
 
 async def _decide_all(
@@ -401,14 +402,17 @@ async def _decide_all(
             raise CommandError("ID: name reviews, or choose them by options such as --kind, and not both.", field="ID")
         if version is not None and len(which) != 1:
             raise CommandError("--version: is about one review: name that one.", field="--version")
-        if chosen:
-            which = await _agreed(context, chosen, told, yes=yes, as_json=as_json)
 
         async def one(name: str) -> ReviewTaken:
             return await decide(context.temporal, _seen(await _state(context, name), version), told)
 
-        names = list(dict.fromkeys(which))
-        answers = await _with_progress([functools.partial(one, name) for name in names], quiet=as_json)
+        calls: dict[str, Callable[[], Awaitable[ReviewTaken]]] = {name: functools.partial(one, name) for name in which}
+        if chosen:
+            # About the versions that were agreed to, and not what has become of them since.
+            agreed = await _agreed(context, chosen, told, yes=yes, as_json=as_json)
+            calls = {state.id: functools.partial(decide, context.temporal, state, told) for state in agreed}
+        names = list(calls)
+        answers = await _with_progress(list(calls.values()), quiet=as_json)
         if len(names) == 1 and not chosen and isinstance(answers[0], BaseException):
             raise answers[0]
         results = [_done(name, answer) for name, answer in zip(names, answers, strict=True)]
@@ -434,11 +438,12 @@ async def _decide_all(
 _PAST = {"approve": "approved", "reject": "rejected"}
 
 
-async def _agreed(context: Context, choice: Choice, told: DecisionBy, *, yes: bool, as_json: bool) -> list[str]:
+async def _agreed(context: Context, choice: Choice, told: DecisionBy, *, yes: bool, as_json: bool) -> list[ReviewState]:
     """The reviews chosen that take the decision, once somebody has said yes to all of them."""
     decision = DECISIONS[type(told)]
     found = await open_reviews(context.temporal, choice)
-    states = [state for state in found if decision in KINDS[state.request.kind].decisions]
+    # What is postponed waits for something; whoever decides it all the same names it.
+    states = [s for s in found if decision in KINDS[s.request.kind].decisions and not is_postponed(s)]
     if states and not yes:
         if not (sys.stdin.isatty() and console.is_terminal):
             why = f"--yes: nobody is here to ask about {len(states)} reviews, so nothing was decided: say --yes."
@@ -447,7 +452,7 @@ async def _agreed(context: Context, choice: Choice, told: DecisionBy, *, yes: bo
         with asking():
             if not typer.confirm(f"{decision.title()} all {len(states)}?", err=as_json):
                 raise CommandError("Nothing was decided, as you said no.", Exit.FAILED)
-    return [state.id for state in states]
+    return states
 
 
 async def _with_progress(calls: list[Callable[[], Awaitable[Any]]], *, quiet: bool) -> list[Any]:
@@ -519,12 +524,3 @@ def _moment(text: str) -> datetime:
         why = f"--until: {text[:40]!r} is no moment with its zone: write 2027-01-31T18:00:00Z, or 30min, 3h, 2d."
         raise CommandError(why, field="--until") from None
     return moment.astimezone(UTC)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > INPUT_LIMIT:
-            raise CommandError(f"edit: {path} is longer than {INPUT_LIMIT // 1024} KiB: shorten it.", field="edit")
-        return path.read_bytes()
-    except OSError as error:
-        raise CommandError(f"edit: {path} cannot be read ({error.strerror}): name a JSON file.", field="edit") from None

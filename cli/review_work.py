@@ -13,6 +13,7 @@ from cli.context import Context, as_command_error
 from cli.editing import edited
 from cli.keyboard import asking, next_key, single_keys, whole_lines
 from cli.output import CommandError, console, say
+from cli.redacting import redacting
 from cli.review_page import page_of, show_diff, show_page
 from cli.reviewing import Choice, claim, difference, in_words, open_reviews, release, send, state_of, tell
 from db import markets
@@ -154,7 +155,7 @@ class Walk:
             case _:
                 make = partial(Resolve, outcome=_OUTCOMES[key])
         reason = self._ask(f"Why {in_words(_DECISIONS[key])}? (a sentence; nothing: leave it)")
-        return make(by=self._by, reason=reason) if reason else None
+        return make(by=self._by, reason=redacting(self._context.settings)(reason)) if reason else None
 
     async def _changed(self, state: ReviewState) -> str | None:
         """Hash of the rules as the reviewer has edited them."""

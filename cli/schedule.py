@@ -11,7 +11,7 @@ from cli.output import CommandError, JsonOption, emit, say, styled, table
 from cli.reasons import ReasonOption, reason_of
 
 app = typer.Typer(
-    help="What starts by itself: nightly retraining, drift, the PII backfill, news.", no_args_is_help=True
+    help="What starts by itself: news, nightly retraining, drift, the PII backfill.", no_args_is_help=True
 )
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of a schedule; see `clotho schedule list`.")]
@@ -25,8 +25,8 @@ async def create(
 ) -> None:
     """Have all of it started by itself; doing it again changes nothing, and what is paused stays paused.
 
-    retrain-lead daily 03:17 UTC; retrain-transactions Sundays 03:00 in Lagos; drift-lead hourly; pii-backfill Sundays
-    02:00 UTC. News has its own: clotho feed schedule.
+    intake every 15 minutes; retrain-lead daily 03:17 UTC; retrain-transactions Sundays 03:00 in Lagos; drift-lead
+    hourly; pii-backfill Sundays 02:00 UTC.
     """
     if name is not None and name not in scheduling.PLANS:
         why = f"NAME: there is no plan {name[:80]!r}, known are {', '.join(scheduling.PLANS)}: name one of them."

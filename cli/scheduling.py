@@ -16,9 +16,11 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from domain import model, pii
+from domain import model, news, pii
 from domain.base import Model
+from domain.ids import intake_workflow_id
 from domain.model import StartRequest
+from domain.news import IntakeRequest
 from domain.pii import BackfillRequest
 from domain.steps import Role
 
@@ -40,6 +42,10 @@ class Plan:
 
 
 PLANS: dict[str, Plan] = {
+    "intake": Plan(
+        news.WORKFLOW, IntakeRequest(), intake_workflow_id(news.EVERY_FEED), "*/15 * * * *", "UTC",
+        "Read every enabled feed, every 15 minutes",
+    ),
     "retrain-lead": Plan(
         model.START_WORKFLOW, StartRequest(model="lead"), "start-retrain-lead", "17 3 * * *", "UTC",
         "Retrain the lead model, nightly",
@@ -78,11 +84,6 @@ async def create(temporal: Client, name: str) -> bool:
         spec=ScheduleSpec(cron_expressions=[plan.cron], time_zone_name=plan.time_zone),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=LATE),
     )
-    return await keep(temporal, name, wanted)
-
-
-async def keep(temporal: Client, name: str, wanted: Schedule) -> bool:
-    """Create a schedule, or make the one of this name as `wanted`; True when there was none before."""
     try:
         await temporal.create_schedule(name, wanted)
     except ScheduleAlreadyRunningError:

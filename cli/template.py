@@ -11,8 +11,10 @@ from temporalio.exceptions import ApplicationError
 
 from cli.context import Context, command, connected
 from cli.output import CommandError, Exit, JsonOption, emit, say, table
+from cli.reading import read_text
 from cli.reasons import ReasonOption, reason_of
 from db import templates
+from domain.intake import INPUT_LIMIT
 from domain.market import Category, Issue
 from domain.templates import SourcePattern, parse
 
@@ -55,22 +57,23 @@ async def show_template(category: CategoryArgument, as_json: JsonOption = False)
 @command
 async def set_template(
     category: CategoryArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON: must_meet_all, must_not_count, source_patterns.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="JSON: must_meet_all, must_not_count, source_patterns; `-` reads it.")
+    ],
     reason: ReasonOption,
     as_json: JsonOption = False,
 ) -> None:
     """Put a template in force for markets that are drafted from now on; those that exist keep their rules.
+
+    A draft of the model gets the conditions that it leaves out. Of a full draft, and of sources that fit no pattern,
+    the reviewer is told.
 
     Every condition is parsed and every source asked first, and all that is wrong is named together.
 
     Example: clotho template set finance finance.json --reason "official statistics only"
     """
     why = reason_of(reason)
-    try:
-        text = file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"FILE: {file} cannot be read ({error}): name a JSON file.", field="FILE") from None
-    parsed = parse(category, text)
+    parsed = parse(category, read_text(file, "FILE", INPUT_LIMIT))
     async with connected() as context:
         issues = (*parsed.issues, *await _unreachable(context, parsed.patterns))
         if parsed.template is None or issues:

@@ -124,6 +124,14 @@ async def latest_look(connection: Connection | Pool, market_id: UUID) -> int | N
     return look
 
 
+async def hashes_of_look(connection: Connection | Pool, market_id: UUID, look: int) -> list[str]:
+    """The hashes of one look's documents."""
+    rows = await connection.fetch(
+        "SELECT sha256 FROM market_evidence WHERE market_id = $1 AND look = $2", market_id, look
+    )
+    return [row["sha256"] for row in rows]
+
+
 async def documents_of_look(connection: Connection | Pool, market_id: UUID, look: int) -> dict[str, Document]:
     """The same as the resolver reads them, by name of the source."""
     return {entry.source: entry.document() for entry in await of_look(connection, market_id, look)}

@@ -135,8 +135,10 @@ async def unused(connection: Connection | Pool, cutoff: datetime, batch: int) ->
 
 
 async def count_unused(connection: Connection | Pool, cutoff: datetime) -> int:
-    """How much feedback waits for a retraining."""
-    count: int = await connection.fetchval(f"SELECT count(*) {_UNUSED}", cutoff)
+    """How much feedback waits for a retraining; what misses a feature waits in vain, and does not count."""
+    count: int = await connection.fetchval(
+        f"SELECT count(*) {_UNUSED} AND amount IS NOT NULL AND item_description <> ''", cutoff
+    )
     return count
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, time
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -136,7 +137,9 @@ async def put_tenant(pool: Pool, wanted: Tenant, by: str) -> None:
             f"{insertion('follow_up_tenants', fields)} ON CONFLICT (tenant) DO UPDATE SET {changes}",
             *fields.values(),
         )
-        details = wanted.model_dump(mode="json", exclude={"tenant"})
+        # The rest of the address is often all that a webhook asks of who posts there.
+        host = wanted.webhook_url and urlsplit(wanted.webhook_url).hostname
+        details = wanted.model_dump(mode="json", exclude={"tenant", "webhook_url"}) | {"webhook_host": host}
         await audit.append(connection, "follow_up_tenant_set", "tenant", wanted.tenant, by, details)
 
 

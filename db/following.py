@@ -17,6 +17,9 @@ _RECONNECT = 0.2
 _READ = 5.0
 """Seconds that one reading may take; a connection that is half open is noticed by it."""
 
+LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection may end with; the last, when the server ends it in the moment in which a query begins."""
+
 log = logging.getLogger(__name__)
 
 
@@ -71,7 +74,7 @@ class Follower(ABC):
                 if not self._first.done():
                     self._first.set_exception(error)
                     return
-                if not isinstance(error, OSError | asyncpg.PostgresError | asyncpg.InterfaceError):
+                if not isinstance(error, LOST):
                     raise
                 log.warning("a table is not followed", extra={"channel": self._channel, "error": repr(error)})
             await asyncio.sleep(_RECONNECT)

@@ -6,6 +6,7 @@ from datetime import datetime
 from db.pool import Connection, Pool, insertion
 from domain.base import Actor, Model
 from domain.leads import LabelledLead, LeadRow, Outcome
+from domain.training_data import gaps_of
 
 
 class KnownOtherwiseError(ValueError):
@@ -42,6 +43,10 @@ class OutcomeCounts(Model):
 _FEATURES = ", ".join(LeadRow.model_fields)
 
 _KNOWN = f"SELECT {_FEATURES} FROM leads WHERE lead_id = ANY($1)"  # noqa: S608 - columns are ours
+
+_COMPLETE = "UPDATE leads SET ({}) = ROW ({}) WHERE lead_id = $1".format(  # noqa: S608 - columns are ours
+    _FEATURES, ", ".join(f"${number}" for number, _ in enumerate(LeadRow.model_fields, 1))
+)
 
 _NEWEST = """
     SELECT DISTINCT ON (lead_id) lead_id, outcome FROM lead_outcomes
@@ -104,6 +109,9 @@ async def record_outcome(
 async def import_outcomes(pool: Pool, rows: Sequence[LabelledLead], file_sha256: str, by: Actor) -> list[str]:
     """Store the leads of a file and what became of them, all or nothing; the same file again changes nothing.
 
+    Of a lead that is stored with gaps the missing features are taken from the file. No model was ever trained on them,
+    since rows with gaps are not fit.
+
     Args:
         pool: where.
         rows: in the order of the file, each lead once.
@@ -123,10 +131,16 @@ async def import_outcomes(pool: Pool, rows: Sequence[LabelledLead], file_sha256:
             await connection.executemany(
                 f"{insertion('leads', features[0])} ON CONFLICT DO NOTHING", [tuple(one.values()) for one in features]
             )
-        known = {row["lead_id"]: dict(row) for row in await connection.fetch(_KNOWN, ids)}
+        known = {row["lead_id"]: LeadRow.model_validate(dict(row)) for row in await connection.fetch(_KNOWN, ids)}
+        completed = []
         for one in features:
-            if known[one["lead_id"]] != one:
+            stored = known[one["lead_id"]]
+            gaps = gaps_of(stored)
+            if stored.model_copy(update={name: one[name] for name in gaps}).model_dump() != one:
                 raise KnownOtherwiseError(one["lead_id"])
+            if gaps:
+                completed.append(tuple(one.values()))
+        await connection.executemany(_COMPLETE, completed)
         changed = await connection.fetch(
             f"""
             INSERT INTO lead_outcomes (lead_id, outcome, source, recorded_by)
@@ -148,7 +162,7 @@ async def training_set(pool: Pool, cutoff: datetime | None = None) -> list[Label
     """Leads with an outcome by `cutoff` (None: by now) and the newest one by then, in an order that stays.
 
     The same cut-off, once past, gives the same rows for ever: whoever is still writing is waited for, outcomes are
-    never changed, and leads stay as they came in.
+    never changed, and leads stay as they came in, but for gaps, with which nothing is trained.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE lead_outcomes IN SHARE MODE")
@@ -206,6 +220,12 @@ async def scored_among(connection: Connection | Pool, lead_ids: Sequence[str]) -
     """Those of the leads that a model has scored."""
     rows = await connection.fetch("SELECT DISTINCT lead_id FROM scored_rows WHERE lead_id = ANY($1)", lead_ids)
     return frozenset(row["lead_id"] for row in rows)
+
+
+async def last_outcome(connection: Connection | Pool) -> int | None:
+    """Number of the outcome that was recorded last; None without any."""
+    number: int | None = await connection.fetchval("SELECT max(id) FROM lead_outcomes")
+    return number
 
 
 async def count_outcomes(connection: Connection | Pool) -> OutcomeCounts:

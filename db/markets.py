@@ -1,6 +1,6 @@
 """Markets and their rules."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -208,6 +208,21 @@ async def move(connection: Connection, market_id: UUID, to: MarketStatus, **fact
     if not moved:
         market = await get(connection, market_id)
         raise errors.failure(errors.ILLEGAL_MOVE, f"market {market_id} is {market.status} and cannot become {to}")
+
+
+async def overdue(connection: Connection | Pool, late: timedelta) -> tuple[int, int]:
+    """How many markets were due longer ago than `late` and nobody has read their sources, and how often that was done
+    for any market since the first of them was due."""
+    row = await connection.fetchrow(
+        "WITH late AS (SELECT expiry + make_interval(secs => (body->'not_yet_published'->>'settle_after')::int) AS due"
+        " FROM markets JOIN rules USING (rules_sha256) WHERE status = 'active')"
+        " SELECT count(*) AS overdue,"
+        " (SELECT count(*) FROM resolutions WHERE created_at > (SELECT min(due) FROM late)) AS looks"
+        " FROM late WHERE due < now() - $1::interval",
+        late,
+    )
+    assert row is not None, "an aggregate has one row"
+    return row["overdue"], row["looks"]
 
 
 async def record_rehearsal(connection: Connection | Pool, market_id: UUID, sources: tuple[SourceState, ...]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from db.pool import Pool
 from domain.canonical import sha256_hex
 
 _LOCK = 0x436C6F74686F  # "Clotho"
@@ -77,6 +78,14 @@ async def downgrade(url: str, to: int) -> list[Migration]:
                 await connection.execute(migration.down)
                 await connection.execute("DELETE FROM schema_migrations WHERE number = $1", migration.number)
         return undone
+
+
+async def pending(pool: Pool) -> int:
+    """How many migrations are not applied yet; negative when the database knows more than this code."""
+    applied = 0
+    if await pool.fetchval("SELECT to_regclass('schema_migrations')") is not None:
+        applied = await pool.fetchval("SELECT count(*) FROM schema_migrations")
+    return len(migrations()) - applied
 
 
 async def _applied(connection: Any) -> list[str]:

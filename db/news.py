@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from db import audit, proposals
@@ -21,6 +22,7 @@ class Waiting(Model):
     content_sha256: str
     source: str | None
     item: NewsItem
+    since: datetime
 
 
 class Stored(Model):
@@ -86,7 +88,8 @@ async def _same_event(connection: Connection, item: NewsItem) -> str | None:
 async def waiting(connection: Connection | Pool, at: datetime, limit: int) -> list[Waiting]:
     """Items that wait for the model, newest first: what is older than news is, seen from `at`, is left."""
     rows = await connection.fetch(
-        "SELECT n.content_sha256, n.url, n.title, n.content, n.published_at, f.name AS source FROM news_items n"
+        "SELECT n.content_sha256, n.url, n.title, n.content, n.published_at, n.created_at,"
+        " f.name AS source FROM news_items n"
         " LEFT JOIN rss_feeds f ON f.id = n.feed_id"
         " WHERE n.duplicate_of IS NULL AND n.created_at > $1::timestamptz - $2::interval"
         " AND NOT EXISTS (SELECT FROM candidates c WHERE c.content_sha256 = n.content_sha256)"
@@ -99,6 +102,7 @@ async def waiting(connection: Connection | Pool, at: datetime, limit: int) -> li
         Waiting(
             content_sha256=row["content_sha256"],
             source=row["source"],
+            since=row["created_at"],
             item=NewsItem(url=row["url"], title=row["title"], content=row["content"], published_at=row["published_at"]),
         )
         for row in rows
@@ -124,6 +128,8 @@ class Decision(Model):
     extraction: Extraction
     decided_by: str
     proposal: Proposal | None
+    request_ids: tuple[str, ...] = ()
+    """Of the model's answer."""
 
 
 async def decide(connection: Connection, decisions: Sequence[Decision]) -> int:
@@ -149,7 +155,9 @@ async def decide(connection: Connection, decisions: Sequence[Decision]) -> int:
             await proposals.insert(connection, market, f"news:{made.content_sha256}", made.proposal)
             entries.append((market, made))
     for market, made in entries:
-        details = {"content_sha256": made.content_sha256, "decided_by": made.decided_by}
+        details: dict[str, Any] = {"content_sha256": made.content_sha256, "decided_by": made.decided_by}
+        if made.request_ids:
+            details["llm_request_ids"] = made.request_ids
         proposer = made.proposal.proposer if made.proposal else made.decided_by
         await audit.append(connection, "candidate_found", "market", str(market), proposer, details)
     return new

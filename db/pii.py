@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from db import audit
 from db.pool import Connection, Pool, insertion
 from domain.base import Model
 from domain.chat_memory import ENTRY, Place
-from domain.pii import BackfillRequest, Listed, Pace, Progress, Report, Tally
+from domain.pii import KEPT, BackfillRequest, Counts, Listed, Pace, Progress, Report, Tally
 
 LISTED = 1_000
 """Items left as they are that a report lists; all are counted."""
+
+_AT_ONCE = 50_000
+"""Places that one statement forgets."""
 
 
 class PartRow(Model):
@@ -128,6 +132,58 @@ async def end(connection: Connection, run: str, status: str, why: str) -> None:
     )  # fmt: skip
 
 
+async def count(connection: Connection | Pool, run: str, last: int) -> Counts:
+    """Count what a run found, the pass `last` being its last."""
+    kinds = _kinds(await by_tenant(connection, run))
+    return Counts(first=await tally(connection, run, 1), last=await tally(connection, run, last), kinds=kinds)
+
+
+async def by_tenant(connection: Connection | Pool, run: str) -> dict[str, dict[str, int]]:
+    """Redactions of a run's first pass by tenant and kind."""
+    rows = await connection.fetch(
+        "SELECT tenant, kind.key AS kind, sum(kind.value::bigint)::bigint AS redactions"
+        " FROM pii_places, jsonb_each_text(kinds) AS kind WHERE run = $1 AND number = 1 GROUP BY 1, 2 ORDER BY 1, 2",
+        run,
+    )
+    tenants: dict[str, dict[str, int]] = {}
+    for row in rows:
+        tenants.setdefault(row["tenant"], {})[row["kind"]] = row["redactions"]
+    return tenants
+
+
+def _kinds(tenants: dict[str, dict[str, int]]) -> dict[str, int]:
+    kinds: dict[str, int] = {}
+    for counts in tenants.values():
+        for kind, number in counts.items():
+            kinds[kind] = kinds.get(kind, 0) + number
+    return kinds
+
+
+async def forget(connection: Connection | Pool) -> None:
+    """Forget what was found where, but for the newest runs."""
+    kept = "SELECT id FROM pii_runs ORDER BY started_at DESC LIMIT $1"
+    some = f"SELECT ctid FROM pii_places WHERE run NOT IN ({kept}) LIMIT $2"  # noqa: S608 - our own words
+    query = f"DELETE FROM pii_places WHERE ctid = ANY(ARRAY({some}))"  # noqa: S608
+    while await connection.execute(query, KEPT, _AT_ONCE) == f"DELETE {_AT_ONCE}":
+        pass
+
+
+async def is_kept(connection: Connection | Pool, run: str) -> bool:
+    """Whether it is kept what a run found where: it is one of the newest."""
+    query = "SELECT $1 IN (SELECT id FROM pii_runs ORDER BY started_at DESC LIMIT $2)"
+    return bool(await connection.fetchval(query, run, KEPT))
+
+
+async def _audited(connection: Connection | Pool, run: str) -> Counts | None:
+    """What a run came to by its audit entry; None when it is kept where, or it never came to its end."""
+    if await is_kept(connection, run):
+        return None
+    for entry in reversed(await audit.entries(connection, "pii_run", run)):
+        if "last" in entry.details:
+            return Counts.model_validate({name: entry.details.get(name, {}) for name in Counts.model_fields})
+    return None
+
+
 async def newest(connection: Connection | Pool, *, running: bool = False) -> str | None:
     """The run that began last, of those that have not ended when `running`."""
     query = "SELECT id FROM pii_runs WHERE NOT $1 OR ended_at IS NULL ORDER BY started_at DESC LIMIT 1"
@@ -154,7 +210,8 @@ async def progress(connection: Connection | Pool, run: str) -> Progress | None:
         return None
     done = "SELECT count(*) FROM pii_parts WHERE run = $1 AND number = $2 AND done"
     parts_done = await connection.fetchval(done, run, row["number"])
-    counted = await tally(connection, run, row["number"])
+    audited = await _audited(connection, run)
+    counted = audited.last if audited else await tally(connection, run, row["number"])
     return Progress.model_validate(dict(row) | {"parts_done": parts_done, "tally": counted})
 
 
@@ -163,16 +220,7 @@ async def report(connection: Connection | Pool, run: str) -> Report | None:
     live = await progress(connection, run)
     if live is None:
         return None
-    rows = await connection.fetch(
-        "SELECT tenant, kind.key AS kind, sum(kind.value::bigint)::bigint AS redactions"
-        " FROM pii_places, jsonb_each_text(kinds) AS kind WHERE run = $1 AND number = 1 GROUP BY 1, 2 ORDER BY 1, 2",
-        run,
-    )
-    kinds: dict[str, int] = {}
-    tenants: dict[str, dict[str, int]] = {}
-    for row in rows:
-        kinds[row["kind"]] = kinds.get(row["kind"], 0) + row["redactions"]
-        tenants.setdefault(row["tenant"], {})[row["kind"]] = row["redactions"]
+    counts = await _audited(connection, run) or await count(connection, run, live.number)
     left = await connection.fetch(
         "SELECT place, index, why FROM pii_places, LATERAL ("
         " SELECT unnest(malformed) AS index, 'malformed' AS why UNION ALL"
@@ -183,9 +231,10 @@ async def report(connection: Connection | Pool, run: str) -> Report | None:
     )  # fmt: skip
     return Report(
         progress=live,
-        first=await tally(connection, run, 1),
-        kinds=kinds,
-        tenants=tenants,
+        first=counts.first,
+        kinds=counts.kinds,
+        tenants=await by_tenant(connection, run),
+        kept=await is_kept(connection, run),
         left=tuple(Listed.model_validate(dict(row)) for row in left),
     )
 

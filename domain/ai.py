@@ -147,16 +147,6 @@ class AiVersion(Model):
         """Whether every prompt's hash is known, so that nothing about it changes any more."""
         return all(ref.sha256 is not None for ref in self.prompts.values())
 
-    def prompt(self, type: str) -> PromptRef:
-        """The prompt of a type.
-
-        Raises:
-            VersionError: the version is older than the type.
-        """
-        if type not in self.prompts:
-            raise VersionError(f"{self.version} has no prompt of the type {type!r}")
-        return self.prompts[type]
-
     def ref(self, type: str) -> PromptRef:
         """Its prompt of a type.
 

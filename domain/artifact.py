@@ -5,6 +5,7 @@ Nothing here needs the library that trained them: what scikit-learn fitted is wr
 
 import math
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_
 
 from domain.base import Model
 from domain.canonical import canonical_json, sha256_hex
-from domain.leads import LeadRow
+from domain.leads import LeadRow, TenantHash
 from domain.text import cut
 
 FEATURES = ("score", "details_len", "hour_of_day", "tenant_hash", "intent_enc", "sentiment_enc", "urgency_enc")
@@ -96,6 +97,8 @@ class LeadArtifact(Model):
     encoders: Encoders
     fills: Seven
     """Means of the encoded training rows: what a missing or unknown value counts as."""
+    tenants: tuple[TenantHash, ...]
+    """Tenant hashes of the training rows, rising: another one is unknown, as a hash has no neighbours."""
     feature_stats: FeatureStats
     reference: Reference
     metrics: LeadMetrics
@@ -194,14 +197,22 @@ def score(artifact: LeadArtifact, row: LeadRow) -> float:
     """The probability that a lead books, 0 to 1.
 
     A missing value and a category that the encoders do not know count as the mean of the training rows (`fills`), so
-    that what is not known moves the score neither way.
+    that what is not known moves the score neither way. So does a tenant that training did not see: its hash may be as
+    far from all others as any number, and would outweigh everything else.
     """
+    if row.tenant_hash is not None and not _among(artifact.tenants, row.tenant_hash):
+        row = row.model_copy(update={"tenant_hash": None})
     total = artifact.intercept
     for value, fill, coefficient in zip(
         encoded(artifact.encoders, row), artifact.fills, artifact.coefficients, strict=True
     ):
         total += coefficient * (fill if value is None else value)
     return _sigmoid(total)
+
+
+def _among(rising: tuple[int, ...], number: int) -> bool:
+    place = bisect_left(rising, number)
+    return place < len(rising) and rising[place] == number
 
 
 class Classified(Model):

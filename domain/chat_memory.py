@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LARGE = 1_000_000
 """Bytes from which an item is counted as large."""
 
-KEPT = frozenset({"ts", "role"})
-"""Fields that hold no text of people, and that readers sort and choose by."""
+USUAL = frozenset({"ts", "role", "text", "pii"})
+"""Names that every item has: no PII."""
 
 DIGEST = 16
 """Bytes of the SHA-256 of a redacted item that a report keeps: enough to tell items apart, and made of no PII."""
@@ -60,12 +60,12 @@ _UNCHANGED, _MALFORMED, _WITHOUT_TEXT = Item(), Item(left="malformed"), Item(lef
 # Objects as tuples of pairs, so that a name that stands twice is seen twice; lists stay lists.
 _decode = json.JSONDecoder(object_pairs_hook=tuple).decode
 
-# A string, and the colon that makes it a name. Possessive, so that no string is tried in two ways.
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
+# Possessive, so that no string is tried in two ways.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def redact_item(raw: bytes, redactor: "Redactor") -> Item:
-    """Redact the strings of an item, all but ts and role; every byte outside these strings stays.
+    """Redact the strings of an item, names among them; every byte outside these strings stays.
 
     Args:
         raw: the item as it is stored.
@@ -82,8 +82,8 @@ def redact_item(raw: bytes, redactor: "Redactor") -> Item:
     kinds: list[str] = []
     has_text = False
     for name, value in pairs:
-        if name in KEPT:
-            continue
+        if name not in USUAL:
+            _redact_string(name, redactor, changed, kinds)
         if value.__class__ is str:
             has_text = has_text or name == "text"
             _redact_string(value, redactor, changed, kinds)
@@ -168,7 +168,7 @@ def _redact_string(value: str, redactor: "Redactor", changed: dict[str, str], ki
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """The strings within a value, names left out; without recursion, since strangers nest as deep as they like."""
+    """The strings within a value, names too; without recursion, since strangers nest as deep as they like."""
     left = [value]
     while left:
         one = left.pop()
@@ -177,15 +177,13 @@ def _strings(value: Any) -> Iterator[str]:
         elif isinstance(one, list):
             left.extend(one)
         elif isinstance(one, tuple):
-            left.extend(inner for _, inner in one)
+            left.extend(part for pair in one for part in pair)
 
 
 def _spliced(text: str, changed: dict[str, str]) -> bytes:
     """The JSON with the strings replaced, written as the others are: with escapes, or not."""
 
     def replace(match: re.Match[str]) -> str:
-        if match[1]:
-            return match[0]
         new = changed.get(json.loads(match[0]))
         # A half of a surrogate pair can only be written as an escape, and then was one.
         return match[0] if new is None else json.dumps(new, ensure_ascii="\\u" in match[0] or text.isascii())

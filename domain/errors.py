@@ -40,6 +40,12 @@ BAD_INPUT = Kind("BadInput", False, Acts.PROPOSER, "correct the field named and 
 UNKNOWN_MARKET = Kind("UnknownMarket", False, Acts.OPERATOR, "look the id up with `clotho market list`")
 UNKNOWN_DISPUTE = Kind("UnknownDispute", False, Acts.OPERATOR, "look the id up with `clotho dispute list`")
 ILLEGAL_MOVE = Kind("IllegalMove", False, Acts.OPERATOR, "look at the market with `clotho market show`")
+MARKET_EXPIRED = Kind(
+    "MarketExpired", False, Acts.PROPOSER, "propose it again with a later expiry, as it ends canceled", benign=True
+)
+EVIDENCE_CHANGED = Kind(
+    "EvidenceChanged", True, Acts.OPERATOR, "look at the evidence with `clotho review show`, then `clotho parked retry`"
+)
 DATABASE_UNAVAILABLE = Kind(
     "DatabaseUnavailable", True, Acts.OPERATOR, "check PostgreSQL with `clotho status`, then `clotho parked retry`"
 )
@@ -107,7 +113,8 @@ ABORTED = Kind("Aborted", False, Acts.NOBODY, "nothing: an operator decided so",
 CATALOGUE: dict[str, Kind] = {
     kind.type: kind
     for kind in (
-        BAD_INPUT, UNKNOWN_MARKET, UNKNOWN_DISPUTE, ILLEGAL_MOVE, DATABASE_UNAVAILABLE,
+        BAD_INPUT, UNKNOWN_MARKET, UNKNOWN_DISPUTE, ILLEGAL_MOVE, MARKET_EXPIRED, EVIDENCE_CHANGED,
+        DATABASE_UNAVAILABLE,
         LLM_RATE_LIMITED, LLM_UNAVAILABLE, LLM_TIMEOUT, LLM_REFUSED, LLM_UNAUTHORIZED, LLM_BAD_OUTPUT,
         LLM_BUDGET_SPENT, AI_VERSION_UNUSABLE,
         SOURCE_UNREACHABLE, SOURCE_REFUSED,

@@ -23,7 +23,9 @@ ALPHA = 0.05
 
 
 class Setting(StrEnum):
-    """What a flag tries out; at most one flag of a setting runs at a time."""
+    """What a flag tries out; at most one flag of a setting runs at a time. Clotho itself asks for the last two; who
+    chats with leads asks for the first two (`clotho flag bucket`).
+    """
 
     MEMORY = "memory"
     """Whether earlier messages of a lead are remembered: true or false."""

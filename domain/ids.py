@@ -86,8 +86,13 @@ def migration_workflow_id(migration: str) -> str:
 
 
 def retrain_workflow_id(model: str, day: date) -> str:
-    """`retrain-<model>-<date>`, the workflow id of a retraining: one a day, whatever causes it."""
+    """`retrain-<model>-<date>`, the workflow id of a retraining: one at a time, and by the schedule one a day."""
     return f"retrain-{model}-{day.isoformat()}"
+
+
+def drifted_workflow_id(model: str, day: date) -> str:
+    """`drifted-<model>-<date>`, the workflow id of what a lasting drift starts, once a day."""
+    return f"drifted-{model}-{day.isoformat()}"
 
 
 def follow_up_workflow_id(lead_id: str) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
 from domain.base import Model
 
@@ -20,10 +20,30 @@ TENANT_HASHES = 10_000
 DETAILS_LIMIT = 20_000
 """Characters of a lead's own words."""
 
-LeadId = Annotated[str, StringConstraints(pattern=r"^[^\s\p{C}]+$", max_length=200)]
+
+def _word(text: str) -> str:
+    if len(text.split()) != 1 or text != text.strip():
+        raise ValueError("it has spaces: leave them out")
+    return _line(text)
+
+
+def _line(text: str) -> str:
+    if any(_is_control(letter) for letter in text):
+        raise ValueError("it has control characters: leave them out")
+    return text
+
+
+def _is_control(letter: str) -> bool:
+    """Whether it is of Unicode's category C; spaces of any kind are not."""
+    return ord(letter) < 32 or 127 <= ord(letter) < 160 or not (letter.isprintable() or letter.isspace())
+
+
+_SHORT = StringConstraints(min_length=1, max_length=200)
+
+LeadId = Annotated[str, _SHORT, AfterValidator(_word)]
 """Without spaces and control characters: it becomes part of a workflow's id and of a line of CSV."""
 
-Tenant = Annotated[str, StringConstraints(pattern=r"^\P{C}+$", max_length=200)]
+Tenant = Annotated[str, _SHORT, AfterValidator(_line)]
 """A tenant's name, without control characters."""
 
 TenantHash = Annotated[int, Field(ge=0, lt=TENANT_HASHES)]

@@ -203,6 +203,25 @@ class Decided(Model):
     draft: Draft
 
 
+Order = Literal["market_paused", "market_resumed", "resolution_look_again"]
+"""What somebody may order that changes the course of a market and none of its facts."""
+
+
+class OrderRequest(Model):
+    """An order, to be recorded."""
+
+    market_id: UUID
+    number: Annotated[int, Field(ge=1)]
+    """Counts the orders of a market."""
+    order: Order
+    by: Actor
+    reason: Reason
+
+
+class Recorded(Model):
+    """It stands in the audit log."""
+
+
 class PublishRequest(Model):
     """What to publish; None takes the configured dispute window."""
 

@@ -55,10 +55,12 @@ class RetrainRequest(Model):
 
 
 class StartRequest(Model):
-    """What a schedule asks: `schedule` starts a retraining, `drift` only when a drift is sustained."""
+    """What a schedule asks: `schedule` starts the day's retraining; `drift` looks whether a drift is sustained, and
+    then has `drifted` start one, of which a day has one, after the schedule's too.
+    """
 
     model: ModelName
-    cause: Literal["schedule", "drift"] = "schedule"
+    cause: Literal["schedule", "drift", "drifted"] = "schedule"
 
 
 class Started(Model):

@@ -38,7 +38,7 @@ LIMITS: dict[ModelName, tuple[str, ...]] = {
     "lead": (
         "It is linear in the numbers of categories, of hours and of tenants, which have no natural order.",
         "The rules read English words; a lead in another language is info, neutral and normal to them.",
-        "A value that is missing, or a category that training did not see, counts as the mean of the training rows.",
+        "What is missing, and a category or tenant that training did not see, counts as the mean of the training rows.",
         "It learns from leads that were contacted; of those that nobody called it knows nothing.",
     ),
     "transactions": (

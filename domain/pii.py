@@ -22,6 +22,9 @@ SHARDS = 4
 PASSES = 4
 """The last passes of a run verify: one has to find nothing. After so many that found something a person is asked."""
 
+KEPT = 8
+"""Runs, the newest, of which it is kept what was found where; of the others the audit has the counts."""
+
 Rate = Annotated[int, Field(ge=1, le=1_000_000)]
 """Keys (of a table: rows) a second, over all parts together."""
 
@@ -197,6 +200,15 @@ class Progress(Model):
     seconds: Annotated[float, Field(ge=0)]
 
 
+class Counts(Model):
+    """What a run came to, as its audit entry has it."""
+
+    first: Tally
+    last: Tally
+    kinds: dict[str, int]
+    """Redactions of the first pass by kind."""
+
+
 class Listed(Model):
     """An item that was left as it is: by key and index, never by content."""
 
@@ -216,3 +228,5 @@ class Report(Model):
     """Redactions by tenant (of a column: its table) and kind."""
     left: tuple[Listed, ...]
     """Items left as they are, at most a thousand."""
+    kept: bool
+    """Whether it is one of the newest; of the others tenants and items are no longer known."""

@@ -3,6 +3,7 @@
 A broken path, selector or pattern, a value of the wrong type, an expiry that has passed: found here, not in a year.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ from domain.resolver import resolve
 from domain.rules import MachineCondition, Op, Reading, ResolutionRules, Source
 from domain.text import cut
 
+TWO_READINGS = "two_readings"
+"""Code of the note that a number may be written with a decimal comma."""
+
+_ONE_COMMA = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -41,10 +47,11 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Tried:
-    """One reading: what it gave, in words for a reviewer, and the issue if it failed."""
+    """One reading: what it gave, in words for a reviewer, and the issue if it failed, or a note."""
 
     told: str
     issue: Issue | None = None
+    note: Issue | None = None
 
 
 def rehearse(
@@ -73,7 +80,7 @@ def rehearse(
             tried[reading.source].append(one)
             if one.issue is not None:
                 blocking.append(one.issue)
-    notes: list[Issue] = []
+    notes = [one.note for several in tried.values() for one in several if one.note is not None]
     # What a page says today may change until expiry; values of past dates do not.
     dated = all(reading.on for condition in rules.resolver_program for _, reading in _readings(condition))
     if not blocking and not rules.text_conditions and dated and resolve(rules, documents).outcome is not None:
@@ -107,7 +114,18 @@ def _try_reading(
     if isinstance(read, NotExtracted):
         code = "wrong_type" if read.why is Missing.WRONG_TYPE else "not_extracted"
         return _Tried(read.detail, _issue(code, field, f"source {reading.source}: {read.detail}"))
-    return _Tried(f"{so_far}{_told(read)}")
+    return _Tried(f"{so_far}{_told(read)}", note=_two_readings(field, reading.source, read))
+
+
+def _two_readings(field: str, source: str, read: Extracted) -> Issue | None:
+    """What a person should see of a number with one comma and three digits behind it, and nothing more."""
+    if not isinstance(read.value, Decimal):
+        return None
+    for written in _ONE_COMMA.findall(read.excerpt):
+        if written.replace(",", "") == str(abs(read.value)):
+            both = f"{written!r} is read as {written.replace(',', '')}, and would be {written.replace(',', '.')}"
+            return _issue(TWO_READINGS, field, f"source {source}: {both} if its comma is a decimal one")
+    return None
 
 
 def _told(read: Extracted) -> str:

@@ -112,6 +112,10 @@ RECORD_DECISION = Step(
     "record_decision", "records a reviewer's decision and its effect on the draft",
     Role.ORCHESTRATOR, market.DecideRequest, market.Decided, BOOKKEEPING,
 )  # fmt: skip
+RECORD_ORDER = Step(
+    "record_order", "records who held a market, let it go on, or sent it back to its sources, and why",
+    Role.ORCHESTRATOR, market.OrderRequest, market.Recorded, BOOKKEEPING,
+)  # fmt: skip
 PUBLISH_MARKET = Step(
     "publish_market", "creates the market's record on chain, once",
     Role.CHAIN, market.PublishRequest, market.Published, CHAIN_SEND,
@@ -252,7 +256,7 @@ END_PII_RUN = Step(
 )  # fmt: skip
 
 CATALOGUE: tuple[Step, ...] = (  # type: ignore[type-arg]
-    DRAFT_MARKET, REHEARSE_RULES, VALIDATE_MARKET, RECORD_DECISION, PUBLISH_MARKET,
+    DRAFT_MARKET, REHEARSE_RULES, VALIDATE_MARKET, RECORD_DECISION, RECORD_ORDER, PUBLISH_MARKET,
     COLLECT_EVIDENCE, JUDGE_CONDITIONS, RESOLVE_BY_HAND, SETTLE_MARKET, CANCEL_MARKET, FINALIZE_MARKET,
     RECORD_REVIEW, LOOK_UP_REVIEWER,
     ADMIT_DISPUTE, RECHECK_SOURCES, REVIEW_DISPUTE, CLOSE_DISPUTE, OVERTURN_OUTCOME,

@@ -1,6 +1,7 @@
 """Rule templates: what a category's rules should hold. A change affects markets drafted afterwards and no other.
 
-A draft that leaves its category's template is noted at its rehearsal, so that its validation and its reviewer know.
+A draft of the model gets the conditions that it leaves out. What still leaves the template, as a full draft of a person
+may, is noted at the rehearsal, so that validation and reviewer know.
 """
 
 import json
@@ -8,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 
 from domain.base import Model
 from domain.extraction import check_reading, check_regex
 from domain.market import Category, Issue
-from domain.rules import Condition, MachineCondition, Method, Op, Readable, ResolutionRules
+from domain.rules import Condition, MachineCondition, Method, Op, Readable, ResolutionRules, TextCondition
 from domain.source_urls import check_url
 
 _CONDITION: TypeAdapter[Condition] = TypeAdapter(Condition)
@@ -103,8 +104,46 @@ def parse(category: Category, text: str) -> Parsed:
     return Parsed(None if issues else template, tuple(issues), tuple(asked))
 
 
+_Kind = Literal["must_meet_all", "must_not_count"]
+_KINDS: tuple[_Kind, ...] = ("must_meet_all", "must_not_count")
+
+
+def with_defaults(template: RuleTemplate, rules: ResolutionRules) -> ResolutionRules:
+    """The rules with the template's conditions that they leave out, as far as these fit; the others are departures.
+
+    A text condition is judged by the sources that it names, or by all where the rules have none of them; a
+    machine-checkable one needs its own. Rules whose `then` is NO stay: one condition more would make YES likelier.
+    """
+    if rules.criteria.machine_resolution_logic.then != "YES":
+        return rules
+    for kind in _KINDS:
+        for condition in _left_out(kind, template, rules):
+            rules = _with(kind, condition, rules)
+    return rules
+
+
+def _with(kind: _Kind, condition: MachineCondition | TextCondition, rules: ResolutionRules) -> ResolutionRules:
+    if isinstance(condition, TextCondition):
+        names = tuple(source.name for source in rules.criteria.allowed_sources)
+        known = tuple(name for name in condition.sources if name in names)
+        condition = condition.model_copy(update={"sources": known or names})
+    whole = rules.model_dump(by_alias=True)
+    whole["criteria"][kind] = (*whole["criteria"][kind], condition.model_dump(by_alias=True))
+    try:
+        return ResolutionRules.model_validate(whole)
+    except ValidationError:  # a source that the rules do not have, an id that is taken, too many conditions
+        return rules
+
+
+def _left_out(
+    kind: _Kind, template: RuleTemplate, rules: ResolutionRules
+) -> Iterator[MachineCondition | TextCondition]:
+    present = {condition.text for condition in getattr(rules.criteria, kind)}
+    return (condition for condition in getattr(template, kind) if condition.text not in present)
+
+
 def departures(template: RuleTemplate, rules: ResolutionRules) -> tuple[Issue, ...]:
-    """Where a draft's rules leave their category's template: a source of no pattern, a case left out that never counts.
+    """Where a draft's rules leave their category's template: a source of no pattern, a condition left out.
 
     A template without patterns says nothing of sources.
     """
@@ -114,11 +153,10 @@ def departures(template: RuleTemplate, rules: ResolutionRules) -> tuple[Issue, .
         if template.source_patterns
         and not any(p.method is source.method and p.matches(source.url) for p in template.source_patterns)
     ]
-    present = {condition.text for condition in rules.criteria.must_not_count}
     missing = [
-        _issue("default_left_out", condition.id, f"must_not_count of {template.category} has: {condition.text}")
-        for condition in template.must_not_count
-        if condition.text not in present
+        _issue("default_left_out", condition.id, f"{kind} of {template.category} has: {condition.text}")
+        for kind in _KINDS
+        for condition in _left_out(kind, template, rules)
     ]
     return (*strange, *missing)
 

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import Field, StringConstraints
 
 from domain.base import Model
-from domain.leads import Intent, LabelledLead, Sentiment, Urgency
+from domain.leads import Intent, LabelledLead, LeadRow, Sentiment, Urgency
 
 MINIMUM = {"lead": 100, "transactions": 50}
 """Rows; that of transactions is the default of RETRAINING_THRESHOLD."""
@@ -62,15 +62,16 @@ class DataCheck(Model):
 def check_data(rows: Sequence[Row], minimum: int) -> DataCheck:
     """Enough rows, the rarer label at least 10 %, no nulls, no id twice, no constant feature, no label told by the id.
 
-    Of transactions the rows of rare categories are set aside first (`usable`), or a single odd correction would keep
-    the model from ever learning: only when fewer than two categories are left is the balance at fault.
+    Of transactions the rows with nulls and of rare categories are set aside first (`usable`), or a single odd
+    correction, which nobody can take back, would keep the model from ever learning: only when too few rows or
+    categories are left is it at fault. A lead can be completed, and is waited for.
     """
     kept = usable(rows)
     labels = Counter(_label(row) for row in kept)
     everything = Counter(_label(row) for row in rows)
     least = min(labels.values()) / len(kept) if len(labels) > 1 else 0.0
     most = max(everything.values(), default=0) / len(rows) if rows else 0.0
-    nulls = {name: count for name, count in _nulls(kept).items() if count}
+    nulls = {name: count for name, count in _nulls(rows).items() if count}
     ids = Counter(_id(row) for row in kept)
     repeated = sum(count - 1 for count in ids.values())
     # Whoever has a single tenant has one value of its hash, and is no worse served for it.
@@ -84,9 +85,10 @@ def check_data(rows: Sequence[Row], minimum: int) -> DataCheck:
         causes.append(f"{_percent(most)} of the rows have one label" if rows else "no label at all")
     elif not _balanced(labels):
         causes.append(f"the rarest label has {_percent(least)} of the rows, less than {_percent(MINORITY)}")
-    if nulls:
+    if nulls and (causes or isinstance(rows[0], LabelledLead)):
         causes.append(
-            "nulls or unknown categories in " + ", ".join(f"{name} ({count})" for name, count in nulls.items())
+            f"nulls or unknown categories in {', '.join(f'{name} ({count})' for name, count in nulls.items())},"
+            f" first of {next(_id(row) for row in rows if gaps_of(row))}"
         )
     if repeated:
         causes.append(f"{_count(repeated, 'row')} with the id of another")
@@ -111,14 +113,26 @@ def check_data(rows: Sequence[Row], minimum: int) -> DataCheck:
 
 
 def usable(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows that can be trained on: of transactions without the categories that are too rare.
+    """The rows that can be trained on: of transactions without those that miss a feature, and without the categories
+    that are too rare.
 
     Too rare is below a fifth of an even share of the rows, or below five rows. The rarest goes first, until none is.
     """
-    labels = Counter(_label(row) for row in rows if isinstance(row, LabelledTransaction))
+    whole = tuple(row for row in rows if isinstance(row, LabelledLead) or not gaps_of(row))
+    labels = Counter(_label(row) for row in whole if isinstance(row, LabelledTransaction))
     while labels and not (_balanced(labels) and min(labels.values()) >= FEWEST_OF_CATEGORY):
         del labels[min(labels, key=lambda label: (labels[label], label))]
-    return tuple(row for row in rows if isinstance(row, LabelledLead) or row.category in labels)
+    return tuple(row for row in whole if isinstance(row, LabelledLead) or row.category in labels)
+
+
+def gaps_of(row: LeadRow | LabelledTransaction) -> tuple[str, ...]:
+    """The features that a row misses; a category that is none of ours is no value either."""
+    names = _LEAD_FEATURES if isinstance(row, LeadRow) else _TRANSACTION_FEATURES
+    return tuple(name for name in names if _missing(name, getattr(row, name)))
+
+
+def _missing(name: str, value: object) -> bool:
+    return value in (None, "") or value not in _CATEGORIES.get(name, (value,))
 
 
 def _balanced(labels: Counter[int | str]) -> bool:
@@ -246,11 +260,8 @@ def _values(rows: Sequence[Row]) -> dict[str, list[object]]:
 
 
 def _nulls(rows: Sequence[Row]) -> dict[str, int]:
-    """How many values of each feature are missing; an unknown category is no value either."""
-    return {
-        name: sum(value in (None, "") or value not in _CATEGORIES.get(name, (value,)) for value in values)
-        for name, values in _values(rows).items()
-    }
+    """How many values of each feature are missing."""
+    return {name: sum(_missing(name, value) for value in values) for name, values in _values(rows).items()}
 
 
 def _count(number: int, noun: str) -> str:

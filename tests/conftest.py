@@ -7,12 +7,14 @@ import signal
 import sys
 import sysconfig
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 import httpx
 import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError
 
 from deploy.local import launch
 from deploy.local.stack import PARTS, Stack
@@ -20,6 +22,13 @@ from deploy.local.temporary import temporary_stack
 from tests.support import eventually, free_ports
 
 _TEMPLATE = "clotho_template"
+
+for name in (
+    "CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "LINES", "NO_COLOR", "PY_COLORS", "TERMINAL_WIDTH",
+    "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+):  # fmt: skip
+    # How whoever runs the tests wants programs to look; here the programs under test would look so.
+    os.environ.pop(name, None)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So a shell starts what it puts into the background; the programs under test would inherit it.
@@ -91,7 +100,8 @@ class WorkerProcess:
         """Whether it polls its queues; fails when it has ended instead."""
         if self.process.returncode is not None:
             pytest.fail(f"the worker ended with {self.process.returncode}: {self.log.read_text('utf-8')[-2000:]}")
-        async with httpx.AsyncClient(trust_env=False) as client:
+        # Plain HTTP: to load certificate authorities at every look costs more than the worker's own start.
+        async with httpx.AsyncClient(trust_env=False, verify=False) as client:
             try:
                 return (await client.get(f"{self.health}/ready")).is_success
             except httpx.HTTPError:
@@ -145,6 +155,19 @@ class EmbeddedStack:
         self._workers.append(worker)
         await eventually(worker.ready, "a ready worker")
         return worker
+
+    async def end_workflows(self) -> None:
+        """End what earlier tests have left running: workers of this one would take it up."""
+        temporal = await Client.connect(self.environment["TEMPORAL_ADDRESS"])
+
+        async def none_runs() -> bool:
+            left = [run async for run in temporal.list_workflows("ExecutionStatus = 'Running'")]
+            for run in left:
+                with suppress(RPCError):  # it has ended, and the list lags behind
+                    await temporal.get_workflow_handle(run.id, run_id=run.run_id).terminate("its tests are over")
+            return not left
+
+        await eventually(none_runs, "the end of earlier tests' workflows")
 
     async def kill_workers(self) -> None:
         """End all that `start_worker` started."""

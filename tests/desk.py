@@ -1,6 +1,7 @@
 """Reviewers at the command line, in a pipe and at a terminal, on a Temporal server where time can be skipped."""
 
 import asyncio
+import codecs
 import fcntl
 import os
 import pty
@@ -25,6 +26,7 @@ from domain.review import KINDS, TERM, WORKFLOW, ReviewKind, ReviewRequest
 from domain.search_attributes import REVIEW_DEADLINE, REVIEW_KIND, REVIEW_PRIORITY
 from domain.steps import Role
 from tests.operator import CLOTHO, Answer, Operator
+from tests.support import eventually
 from tests.workflows.world import Review, World
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -36,6 +38,8 @@ class Terminal:
     def __init__(self, ours: int, process: asyncio.subprocess.Process) -> None:
         self._ours, self._process = ours, process
         self._shown, self._seen = "", 0
+        # A character of several bytes may come in two parts.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._more = asyncio.Event()
         asyncio.get_running_loop().add_reader(ours, self._read)
 
@@ -46,7 +50,7 @@ class Terminal:
             part = b""
         if not part:
             asyncio.get_running_loop().remove_reader(self._ours)
-        self._shown += part.decode(errors="replace")
+        self._shown += self._decoder.decode(part)
         self._more.set()
 
     async def shows(self, text: str, seconds: float = 30) -> str:
@@ -104,6 +108,11 @@ class Terminal:
         return ESCAPE.sub("", self._shown).split("\n")
 
 
+async def is_listed(review: Review, query: str) -> None:
+    """Wait until Temporal's lists, which lag behind, show the review as a list filter describes it."""
+    await eventually(lambda: review.is_listed(query), f"a review in the list of {query}")
+
+
 @dataclass(frozen=True)
 class Office:
     """The server with its workers, whose metrics are read at `metrics_port`; `operator` runs the command line."""
@@ -137,6 +146,7 @@ class Office:
         )
         review = Review(self.world, kind, request.subject)
         await review.opens()
+        await is_listed(review, f"ReviewKind = '{kind}' AND ReviewPriority = '{priority}'")
         return review
 
     async def counted(self, metric: str) -> float:

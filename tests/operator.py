@@ -43,8 +43,8 @@ CLOTHO = Path(sysconfig.get_path("scripts"), "clotho")
 REVIEWER = "reviewer"
 """Who acts at the command line, and may decide reviews."""
 
-LEAD = timedelta(seconds=15)
-"""From proposal to expiry: in this time a busy machine drafts and rehearses some markets."""
+LEAD = timedelta(seconds=25)
+"""From proposal to expiry: in this time a very busy machine publishes some markets."""
 
 
 @dataclass(frozen=True)

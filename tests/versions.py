@@ -38,6 +38,7 @@ def lead_artifact(version: int, *, auc: float = 0.7, intercept: float = 0.0) -> 
             urgency={"high": 0, "normal": 1},
         ),
         fills=(0.65, 100, 12, 5_000, 1, 1, 1),
+        tenants=(7, 17),
         feature_stats=FeatureStats(
             score=Stats(mean=0.65, std=0.1, min=0.5, max=0.8),
             details_len=Stats(mean=100, std=40, min=1, max=900),

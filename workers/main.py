@@ -11,7 +11,7 @@ import uvloop
 from temporalio.worker import Worker
 
 from activities.configuration import LiveConfiguration
-from activities.scorer import Scorer
+from activities.scorer import LiveModel, Scorer
 from db.pool import connect
 from domain.config import ConfigError
 from domain.signing import SigningError
@@ -51,7 +51,9 @@ async def work(roles: tuple[Role, ...], settings: WorkerSettings, stop: asyncio.
             raise StartError(f"the configuration is bad: {error}") from None
         if settings.model_verify_key is not None:
             try:
+                # Both, so that a version which this code or key cannot load is switched back.
                 await resources.enter_async_context(Scorer(database, settings.model_verify_key))
+                await resources.enter_async_context(LiveModel(database, "transactions", settings.model_verify_key))
             except SigningError as error:
                 raise StartError(f"{error}") from None
         workers = []

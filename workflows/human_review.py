@@ -77,6 +77,7 @@ class HumanReview(Story):
         await self._decided_by(None)
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self._withdrawn or self._made is None or self._decision is None:
+            self._count("clotho_reviews_withdrawn_total", "Reviews that nobody waits for any more")
             await self._record("withdrawn", "whoever asked waits for it no longer")
             return ReviewEnd(decision="withdrawn")
         self._count("clotho_review_decisions_total", "Decisions made", decision=self._decision)

@@ -10,7 +10,7 @@ from uuid import UUID
 from temporalio import workflow
 from temporalio.common import SearchAttributeUpdate
 
-from domain import dispute, steps
+from domain import dispute, errors, steps
 from domain import search_attributes as attributes
 from domain.dispute import (
     AdmitRequest,
@@ -37,6 +37,8 @@ from domain.market import (
     MarketRequest,
     MarketState,
     Note,
+    Order,
+    OrderRequest,
     Outcome,
     Published,
     PublishRequest,
@@ -62,6 +64,10 @@ RESOLUTION_REVIEW = "undecided-resolution-is-reviewed"
 """Patch of 0.2 (2026-11-22): what the sources leave undecided is reviewed, where 0.1 parked it. Drop it when no open
 lifecycle is older than 0.2."""
 
+ORDERS_RECORDED = "pauses-and-second-looks-are-audited"
+"""Patch of 0.2 (2026-11-22): what somebody orders of a market is recorded. Drop it when no open lifecycle is older than
+0.2."""
+
 SYSTEM = "clotho"
 """Who acted, when a rule of the market did and no person."""
 
@@ -86,6 +92,7 @@ class MarketLifecycle(ReviewInPlace):
         self._draft: Draft | None = None
         self._round = 0
         self._look_number = 0
+        self._orders = 0
         self._rehearsal = Rehearsal()
         self._validation: Validation | None = None
         self._published: Published | None = None
@@ -259,16 +266,17 @@ class MarketLifecycle(ReviewInPlace):
             await self.park("resolution", abstention, why)
             return
         self._become(MarketStatus.RESOLVING, f"Undecided ({abstention}): waiting for a reviewer")
-        answer = await self.ask(self._undecided(f"{abstention}: {why}"))
-        if answer is not None and answer.decision == "resolve":
-            raise ResolvedByHand(answer)
+        await self._resolved_or_looked_again(await self.ask(self._undecided(f"{abstention}: {why}")))
 
     async def park(self, step: str, kind: str, message: str, *, may_skip: bool = False) -> str:
         """A source that gives nothing parks the market, and a reviewer may look at what the others gave and decide.
 
         Raises:
             ResolvedByHand: the reviewer has named the outcome.
+            Stopped: the market expired before it was published, which nobody can mend.
         """
+        if kind == errors.MARKET_EXPIRED.type:
+            raise Stopped(SYSTEM, "it expired before it was published")
         parked = super().park(step, kind, message, may_skip=may_skip)
         if step != steps.COLLECT_EVIDENCE.name or not workflow.patched(RESOLUTION_REVIEW):
             return await parked
@@ -280,9 +288,29 @@ class MarketLifecycle(ReviewInPlace):
             self._unpark = Unpark(decision="retry", by=SYSTEM, reason="a reviewer has answered")
         await workflow.wait([parking, asked])
         decision, answer = await asyncio.gather(parking, asked)
+        await self._resolved_or_looked_again(answer)
+        return decision
+
+    async def _resolved_or_looked_again(self, answer: ReviewEnd | None) -> None:
         if answer is not None and answer.decision == "resolve":
             raise ResolvedByHand(answer)
-        return decision
+        if answer is not None:
+            await self._record_order("resolution_look_again", answer.by, answer.reason)
+
+    async def gate(self, stage: str) -> None:
+        """A pause that holds the market is recorded, and who ended it."""
+        held = self._paused
+        if held is not None and self._stop is None:
+            await self._record_order("market_paused", held.by, held.reason)
+        await super().gate(stage)
+        if held is not None and self._resumed is not None:
+            await self._record_order("market_resumed", self._resumed.by, self._resumed.reason)
+
+    async def _record_order(self, order: Order, by: str, reason: str) -> None:
+        if workflow.patched(ORDERS_RECORDED):
+            self._orders += 1
+            request = OrderRequest(market_id=self._id, number=self._orders, order=order, by=by, reason=reason)
+            await self.run_step(steps.RECORD_ORDER, request, summary=f"{order} by {by}")
 
     def _undecided(self, why: str) -> ReviewRequest:
         return ReviewRequest(

@@ -15,6 +15,7 @@ class Steered(Story):
         super().__init__()
         self._stage = stage
         self._paused: Note | None = None
+        self._resumed: Note | None = None
 
     @property
     def ended(self) -> bool:
@@ -78,8 +79,13 @@ class Steered(Story):
         """The same as a plain signal."""
         self.take("cancel", self.check_cancel, self._stop_by, note)
 
-    def _pause_by(self, note: Note | None) -> Accepted:
-        self._paused = note
+    def _pause_by(self, note: Note) -> Accepted:
+        self._paused, self._resumed = note, None
+        self.show()
+        return self.accepted()
+
+    def _resume_by(self, note: Note) -> Accepted:
+        self._paused, self._resumed = None, note
         self.show()
         return self.accepted()
 
@@ -102,7 +108,7 @@ class Steered(Story):
     @workflow.update(name="resume", description="Let it go on when it is paused")
     def update_resume(self, note: Note) -> Accepted:
         """Take the end of a pause."""
-        return self._pause_by(None)
+        return self._resume_by(note)
 
     @update_resume.validator
     def check_resume(self, note: Note) -> None:
@@ -113,4 +119,4 @@ class Steered(Story):
     @workflow.signal(name="resume", description="Let it go on when it is paused")
     def signal_resume(self, note: Note) -> None:
         """The same as a plain signal."""
-        self.take("resume", self.check_resume, lambda _: self._pause_by(None), note)
+        self.take("resume", self.check_resume, self._resume_by, note)

@@ -1,6 +1,7 @@
 """What every story shares: running a step of the catalogue, parking it when its retries are used up, asking people."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -140,12 +141,13 @@ class Story:
         kind = KINDS[request.kind]
         while self._stop is None and not unless():
             self._reviews += 1
-            asked = self.child(
+            answer = await self.child(
                 review.WORKFLOW,
                 request.model_copy(update={"number": self._reviews}),
                 ReviewEnd,
                 review_workflow_id(request.kind, request.subject),
                 summary=request.title,
+                called_off=lambda: self._stop is not None or unless(),
                 # Withdrawn with the story that asked.
                 parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
                 search_attributes=TypedSearchAttributes(
@@ -156,39 +158,43 @@ class Story:
                     ]
                 ),
             )
-            answer = await self._unless(asked, lambda: self._stop is not None or unless())
             if answer is not None and answer.decision != "withdrawn":
                 return answer
         if self._stop is not None:
             raise self._stop
         return None
 
-    async def _unless(self, asked: Coroutine[Any, Any, R | None], called_off: Callable[[], bool]) -> R | None:
-        """The result of a child workflow, which is cancelled when it is called off and may end as it likes then."""
-        asking = asyncio.create_task(asked)
-        await workflow.wait_condition(lambda: asking.done() or called_off())
-        if not asking.done():
-            asking.cancel()
-        try:
-            return await asking
-        except asyncio.CancelledError:
-            return None
-
     async def child(
-        self, name: str, request: Model, gives: type[O], id: str, *, summary: str, **options: Any
+        self,
+        name: str,
+        request: Model,
+        gives: type[O],
+        id: str,
+        *,
+        summary: str,
+        called_off: Callable[[], bool] = lambda: False,
+        **options: Any,
     ) -> O | None:
-        """A child workflow's result; None when it cannot run, or was ended from outside, and may be started again."""
+        """A child workflow's result; None when it cannot run, or was ended from outside, and may be started again.
+
+        It is cancelled when it is called off, and may end as it likes then.
+        """
         try:
-            result: O = await workflow.execute_child_workflow(
+            # It has started when this returns. A request to cancel that is sent before may come before the child, is
+            # lost then, and the story would wait for the child for good.
+            child: workflow.ChildWorkflowHandle[Any, O] = await workflow.start_child_workflow(
                 name, request, result_type=gives, id=id, static_summary=summary[:120], **options
             )
+            await workflow.wait_condition(lambda: child.done() or called_off())
+            if not child.done():
+                child.cancel()
+            return await child
         except (WorkflowAlreadyStartedError, ChildWorkflowError) as error:
-            if is_cancelled_exception(error):
-                return None
-            # Already there: the child of an earlier run of this story, a reset one, that is only just ending.
-            await workflow.sleep(START_AGAIN)
+            if not is_cancelled_exception(error):
+                # Already there: the child of an earlier run of this story, a reset one, that is only just ending.
+                with contextlib.suppress(TimeoutError):
+                    await workflow.wait_condition(called_off, timeout=START_AGAIN)
             return None
-        return result
 
     def take(self, name: str, check: Callable[[M], None], apply: Callable[[M], object], message: M) -> None:
         """A signal: applied when its update's validator would let it pass, noted as refused otherwise."""

@@ -37,7 +37,8 @@ class ProcessId(Model):
     """A process, safe against its number being given to another one later.
 
     Attributes:
-        created: when it started, seconds since 1970 as the system counts them.
+        created: seconds from the system's start to the process's own; the time of day at which it started is another
+            one whenever the clock is corrected.
     """
 
     pid: int
@@ -47,7 +48,7 @@ class ProcessId(Model):
     def of(cls, pid: int) -> "ProcessId | None":
         """The process that has number `pid` now, or None when there is none."""
         try:
-            return cls(pid=pid, created=psutil.Process(pid).create_time())
+            return cls(pid=pid, created=_created(psutil.Process(pid)))
         except psutil.NoSuchProcess:
             return None
 
@@ -55,10 +56,15 @@ class ProcessId(Model):
         """The living process, or None when it has ended."""
         try:
             process = psutil.Process(self.pid)
-            alive = process.create_time() == self.created and process.status() != psutil.STATUS_ZOMBIE
+            alive = _created(process) == self.created and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
         return process if alive else None
+
+
+def _created(process: psutil.Process) -> float:
+    # Both are told by the clock, from the same count of hundredths of a second.
+    return round(process.create_time() - psutil.boot_time(), 2)
 
 
 class PartStatus(Model):

@@ -10,16 +10,23 @@ from pathlib import Path
 from deploy.local.settings import StackSettings
 from deploy.local.stack import PARTS, Stack
 
+_held: list[int] = []
+"""Sockets by which this process holds the ports that it was given, until it ends."""
+
 
 def free_ports(count: int) -> list[int]:
-    """Different TCP ports on the loopback that nobody listens on.
+    """Different TCP ports on the loopback that nobody listens on, and that nobody else is given here.
 
-    Below the range from which systems give ports away, so that none is taken before it is used.
+    Below the range from which systems give ports away, so that none is taken before it is used. Several processes that
+    start their stacks at the same moment would find the same ports free: each holds its own by their namesakes of UDP,
+    which nothing of ours uses.
     """
     free: list[int] = []
     for port in random.sample(range(20_000, 32_000), 1_000):
-        with socket.socket() as probe, suppress(OSError):
+        with socket.socket() as probe, socket.socket(type=socket.SOCK_DGRAM) as namesake, suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            namesake.bind(("127.0.0.1", port))
+            _held.append(namesake.detach())
             free.append(port)
         if len(free) == count:
             break

@@ -24,7 +24,7 @@ from domain.text import clean, compiled, fold
 
 __all__ = ["PATTERN_SET_VERSION", "ExtraPattern", "Finding", "Kind", "Redacted", "Redactor"]
 
-PATTERN_SET_VERSION = 1
+PATTERN_SET_VERSION = 2
 """Rises with every change of what is found, so that a run's audit says by which rules it read."""
 
 KEY_LENGTH = 16
@@ -32,7 +32,7 @@ KEY_LENGTH = 16
 
 _TOKEN = re.compile(r"\[([A-Z][A-Z0-9_]{0,30}):[0-9a-f]{10}\]")
 _KIND = re.compile(r"[A-Z][A-Z0-9_]{0,30}")
-_ANY = re.compile(r"[@:0-9]|[^\x00-\x7f]")
+_ANY = re.compile(r"[@:0-9&]|[^\x00-\x7f]")
 _TOKEN_LENGTH = 13
 """Characters of a token beside its kind's name."""
 _BLANK = re.compile("[\0\1]")
@@ -110,6 +110,14 @@ class Redactor:
             findings = sorted([*findings, *new], key=_start) if findings else new
         return Redacted(redacted, tuple(findings))
 
+    def called(self, name: str) -> str:
+        """`name` as it may be told: where it holds personal data, redacted and with a keyed hash of the whole.
+
+        So no two names are called the same, and whoever has the key finds the one that is meant.
+        """
+        redacted = self.redact(name)
+        return f"{redacted.text}#{self._hash(name)}" if redacted.findings else name
+
     def _found(self, text: str) -> list[tuple[Span, str]]:
         """What is in `text` outside of tokens, with the token of each."""
         read, places = folded(text)
@@ -122,12 +130,14 @@ class Redactor:
             return []
         tokens = [self._token(span.kind, read[span.start : span.end]) for span in spans]
         if places is not None:
-            spans = [Span(places[span.start], places[span.end - 1] + 1, span.kind) for span in spans]
+            spans = [Span(places.start(span.start), places.end(span.end), span.kind) for span in spans]
         return list(zip(spans, tokens, strict=True))
 
     def _token(self, kind: str, value: str) -> str:
-        said = f"{kind}:{_one_spelling(kind, value)}".encode(errors="replace")
-        return f"[{kind}:{hmac.digest(self._key, said, 'sha256').hex()[:10]}]"
+        return f"[{kind}:{self._hash(f'{kind}:{_one_spelling(kind, value)}')}]"
+
+    def _hash(self, said: str) -> str:
+        return hmac.digest(self._key, said.encode(errors="replace"), "sha256").hex()[:10]
 
 
 def _own(text: str) -> list[Span]:

@@ -10,22 +10,28 @@ _LOCAL_LONGEST = 64
 """Characters before the @ (RFC 5321, 4.5.3.1.1)."""
 _LOCAL = re.compile(r"(?<![\w+])[\w+][\w.+%'&-]*$")
 _DOMAIN = re.compile(
-    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?P<top>xn--[A-Za-z0-9-]{2,59}|[^\W\d_]{2,63})(?![\w@]|-\w)"
+    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}(?P<top>xn--[A-Za-z0-9-]{2,59}|[^\W\d_]{2,63})(?![^\W_]|@|-\w)"
 )
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ud7ff\uf900-\ufaff]")
+"""Scripts without spaces, where an address stands right between words."""
 _FILES = frozenset("png jpg jpeg gif svg webp css js json html htm txt pdf csv mp4 mp3 ts tsx py".split())  # noqa: SIM905
 """Ends of names of files that hold an @ (`icon@2x.png`) and are no top-level domains."""
 
-_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w\0\1]|\.\d)")
+_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![A-Za-z0-9\0\1]|_[A-Za-z0-9]|\.\d)")
 _VERSION = re.compile(
     r"(?:\bv|version|release|build|firmware|section|chapter|clause|paragraph|driver|sdk|jdk)[ .:]*$", re.I
 )
 """Words before four numbers with points that are no address."""
 _IPV6 = re.compile(
-    r"(?<![\w:.])(?=[0-9A-Fa-f:]*\d)[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?(?![\w:\0\1]|\.\d)"
+    r"""(?x:
+      (?:(?<![A-Za-z0-9:.])(?<![A-Za-z0-9]_)|(?<=[G-Zg-z]:)|(?<=[A-Za-z][A-Za-z][46]:))  # or after a word such as "ip:"
+      (?=[0-9A-Fa-f:]*\d)[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?
+      (?![A-Za-z0-9\0\1]|_[A-Za-z0-9]|:[0-9A-Fa-f:]|\.\d)
+    )"""
 )
 
 _IBAN_START = re.compile(r"\d(?<![A-Za-z0-9][A-Za-z]{2}\d)(?<=[A-Za-z]{2}\d)")
-_IBAN = re.compile(r"[A-Za-z]{2}\d\d(?:[ -]?[A-Za-z0-9]){11,29}+")
+_IBAN = re.compile(r"[A-Za-z]{2}\d\d(?:(?:[ .-]|  |\r?\n)?[A-Za-z0-9]){11,29}+")
 _COUNTRIES = (
     "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29"
     " ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20"
@@ -44,11 +50,10 @@ def emails(text: str) -> Iterator[Span]:
     while at >= 0:
         domain = _DOMAIN.match(text, at + 1)
         if domain and domain["top"].lower() not in _FILES:
-            begin = max(since, at - _LOCAL_LONGEST)
-            local = _LOCAL.search(text, begin, at)
+            local = _LOCAL.search(text, max(since, at - _LOCAL_LONGEST), at)
             if local:
-                since = domain.end()
-                yield Span(local.start(), since, Kind.EMAIL)
+                since = _last(text, domain.start("top"), domain.end())
+                yield Span(_first(text, local.start(), at, since), since, Kind.EMAIL)
         at = text.find("@", at + 1)
 
 
@@ -60,8 +65,12 @@ def ips(text: str) -> Iterator[Span]:
             yield Span(start, four.end(), Kind.IP)
     if text.count(":") >= 2:
         for six in _IPV6.finditer(text):
-            if _is_ipv6(six[0]):
-                yield Span(six.start(), six.end(), Kind.IP)
+            # A colon before it, or after it, belongs to the sentence.
+            before = six[0].startswith(":") and not six[0].startswith("::")
+            after = six[0].endswith(":") and not six[0].endswith("::")
+            start, end = six.start() + before, six.end() - after
+            if _is_ipv6(text[start:end]):
+                yield Span(start, end, Kind.IP)
 
 
 def ibans(text: str) -> Iterator[Span]:
@@ -88,11 +97,28 @@ def is_iban(value: str) -> bool:
     )
 
 
+def _first(text: str, start: int, at: int, end: int) -> int:
+    """Where an address begins whose local part could begin at `start`: after words without a space, and emphasis."""
+    if text[at - 1].isascii():
+        for unspaced in _UNSPACED.finditer(text, start, at):
+            start = unspaced.end()
+    if text[end : end + 1] == "_":
+        while text[start] == "_" and start < at - 1:
+            start += 1
+    return start
+
+
+def _last(text: str, top: int, end: int) -> int:
+    """Where an address ends whose top-level domain begins at `top`."""
+    unspaced = _UNSPACED.search(text, top + 2, end) if text[top : top + 2].isascii() else None
+    return unspaced.start() if unspaced else end
+
+
 def _opens(text: str, start: int) -> bool:
     before = text[max(0, start - 2) : start]
-    if not before:
+    if not before or not before[-1].isascii():
         return True
-    if before[-1].isascii() and (before[-1].isalnum() or before[-1] == "_"):
+    if before[-1].isalnum() or (before[-1] == "_" and before[:-1].isalnum()):
         return False
     return not (before[-1] == "." and before[:1].isdigit())
 

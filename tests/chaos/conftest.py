@@ -13,3 +13,8 @@ async def operator(stack: EmbeddedStack) -> AsyncIterator[Operator]:
     """Acts on the stack from outside."""
     async with at_work(stack) as someone:
         yield someone
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_runs(stack: EmbeddedStack) -> None:
+    await stack.end_workflows()

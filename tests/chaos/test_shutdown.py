@@ -14,7 +14,7 @@ async def test_a_step_in_flight_is_finished_and_its_work_kept(operator: Operator
     drafts = "SELECT count(*) FROM llm_calls WHERE prompt_type = 'market_generation'"
     calls = await operator.pool.fetchval(drafts)
     await operator.llm_fault("delay", seconds=3)
-    market_id = await operator.propose(await operator.question("fred", soon(timedelta(seconds=40))))
+    market_id = await operator.propose(await operator.question("fred", soon(timedelta(seconds=90))))
 
     async def asked() -> bool:
         return await operator.llm_faults_left() == 0

@@ -90,6 +90,20 @@ async def test_a_deleted_an_edited_and_two_swapped_entries_are_each_named(pool: 
     assert await broken(pool) == [4, 9, 14, 17]
 
 
+async def test_an_entry_that_is_none_any_more_is_named_and_so_is_a_lost_end(pool: Pool, superuser_url: str) -> None:
+    await write(pool, 10)
+    forged = enumerate(("[]", "null", '"a text"', '{"reason": 1e999}'), start=3)
+    await as_superuser(
+        superuser_url, *(f"UPDATE audit_logs SET details = '{details}' WHERE id = {id}" for id, details in forged)
+    )
+    assert await broken(pool) == [3, 4, 5, 6]
+    await as_superuser(superuser_url, "DELETE FROM audit_head")
+    assert await broken(pool) == [3, 4, 5, 6, 10]
+    # Nor can it be begun anew.
+    with pytest.raises(AssertionError):
+        await write(pool, 1)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 async def test_entries_cut_off_at_the_end_are_named(pool: Pool, superuser_url: str, count: int) -> None:
     await write(pool, 10)

@@ -88,16 +88,16 @@ async def test_what_is_refused_changes_nothing(pool: Pool, key: str, bad: Any) -
 async def test_a_live_view_follows_every_change_also_by_sql(database_url: str, pool: Pool) -> None:
     async with LiveConfiguration(database_url, poll=3_600) as live:
         await ai_config.put(pool, "max_retries", 1, "anna", "an outage")
-        await eventually(lambda: _is(live, max_retries=1), "the change", 2)
+        await eventually(lambda: _is(live, max_retries=1), "the change")
         await pool.execute("UPDATE ai_config SET value = '2' WHERE key = 'max_retries'")
-        await eventually(lambda: _is(live, max_retries=2), "the change by SQL", 2)
+        await eventually(lambda: _is(live, max_retries=2), "the change by SQL")
 
 
 async def test_a_live_view_survives_a_lost_connection_and_a_lost_notification(database_url: str, pool: Pool) -> None:
     async with LiveConfiguration(database_url, poll=0.2) as live:
         await pool.execute("ALTER TABLE ai_config DISABLE TRIGGER ai_config_tells")
         await ai_config.put(pool, "max_retries", 1, "anna", "nobody is told")
-        await eventually(lambda: _is(live, max_retries=1), "what the poll finds", 2)
+        await eventually(lambda: _is(live, max_retries=1), "what the poll finds")
     async with LiveConfiguration(database_url, poll=3_600) as live:
         await pool.execute("ALTER TABLE ai_config ENABLE TRIGGER ai_config_tells")
         await pool.execute(
@@ -105,7 +105,7 @@ async def test_a_live_view_survives_a_lost_connection_and_a_lost_notification(da
             " WHERE datname = current_database() AND query LIKE '%ai_config%' AND pid <> pg_backend_pid()"
         )
         await ai_config.put(pool, "max_retries", 2, "anna", "while it is away")
-        await eventually(lambda: _is(live, max_retries=2), "what was changed meanwhile", 5)
+        await eventually(lambda: _is(live, max_retries=2), "what was changed meanwhile")
 
 
 async def test_a_bad_value_by_sql_leaves_the_last_good_state_and_stops_a_start(database_url: str, pool: Pool) -> None:
@@ -114,7 +114,7 @@ async def test_a_bad_value_by_sql_leaves_the_last_good_state_and_stops_a_start(d
         await ai_config_read(pool)
         assert (await live.now()).max_retries == 3
         await pool.execute("UPDATE ai_config SET value = '0' WHERE key = 'max_retries'")
-        await eventually(lambda: _is(live, max_retries=0), "the mended value", 2)
+        await eventually(lambda: _is(live, max_retries=0), "the mended value")
     await pool.execute("UPDATE ai_config SET value = '77' WHERE key = 'max_retries'")
     with pytest.raises(ConfigError, match=r"^max_retries: 77 is refused"):
         async with LiveConfiguration(database_url):
@@ -129,7 +129,7 @@ async def ai_config_read(pool: Pool) -> None:
         now = await pool.fetchval("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'ai_config'")
         return bool(now > seen)
 
-    await eventually(again, "another reading", 10)
+    await eventually(again, "another reading")
 
 
 async def _is(live: LiveConfiguration, **wanted: Any) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +15,9 @@ from domain import steps
 from domain.canonical import sha256_hex
 from domain.extraction import Document
 from domain.market import Canceled, Finalized, Proposal
+from domain.rules import Answer
 from domain.status import MARKET_MOVES, MarketStatus
+from domain.verdict import Verdict
 from tests.drafts import draft
 
 
@@ -123,3 +125,28 @@ async def test_a_stored_body_that_was_altered_reads_as_missing_or_other_never_as
     await pool.execute("UPDATE evidence SET body = set_byte(body, 5, 0) WHERE sha256 = $1", document.sha256)
     (entry,) = await evidence.of_look(pool, market_id, 1)
     assert entry.body != body
+
+
+async def test_a_market_is_overdue_when_nobody_has_looked_at_its_sources_in_time(database_url: str) -> None:
+    # A database of its own, since all markets count.
+    async with await connect(database_url) as pool:
+        late = timedelta(minutes=15)
+        assert await markets.overdue(pool, late) == (0, 0)
+        waiting, other = [await new_market(pool, MarketStatus.ACTIVE) for _ in range(2)]
+
+        async def expire(market_id: UUID, ago: timedelta) -> None:
+            rules = (await markets.get(pool, market_id)).rules_sha256
+            settles = timedelta(seconds=(await markets.load_rules(pool, rules)).not_yet_published.settle_after)
+            expiry = datetime.now(UTC) - settles - ago
+            await pool.execute("UPDATE markets SET expiry = $2 WHERE id = $1", market_id, expiry)
+
+        await expire(waiting, timedelta(minutes=14))
+        assert await markets.overdue(pool, late) == (0, 0)
+        await expire(waiting, timedelta(minutes=16))
+        assert await markets.overdue(pool, late) == (1, 0)
+        # Another one is resolved meanwhile: it is not the whole that stands.
+        rules = (await markets.get(pool, other)).rules_sha256
+        async with pool.acquire() as connection:
+            verdict = Verdict(outcome=Answer.YES, abstention=None, results=())
+            await evidence.record_resolution(connection, other, 1, rules, verdict, sha256_hex(b""))
+        assert await markets.overdue(pool, late) == (1, 1)

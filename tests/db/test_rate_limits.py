@@ -35,11 +35,11 @@ async def once(pool: Pool, subject: str) -> LimitReached | None:
     return None
 
 
-async def used(pool: Pool, subject: str, *ago: timedelta) -> None:
+async def used(pool: Pool, subject: str, *moments: datetime) -> None:
     """Uses in the past."""
     await pool.executemany(
         "INSERT INTO rate_limits (action, subject, used_at) VALUES ('propose', $1, $2)",
-        [(subject, datetime.now(UTC) - one) for one in ago],
+        [(subject, moment) for moment in moments],
     )
 
 
@@ -65,18 +65,19 @@ async def test_each_period_slides_and_says_when_it_is_free(
     pool: Pool, subject: str, period: Period, length: int, count: int
 ) -> None:
     # All but one at the end of the period before now, spread so that no shorter period is full.
-    edge = timedelta(seconds=length - 30)
-    await used(pool, subject, *(edge - timedelta(seconds=(length - 60) * n / count) for n in range(count)))
+    oldest = datetime.now(UTC) - timedelta(seconds=length - 30)
+    await used(pool, subject, *(oldest + timedelta(seconds=(length - 60) * n / count) for n in range(count)))
     reached = await once(pool, subject)
     assert reached is not None
-    assert (reached.period, reached.limit) == (period, count)
-    assert 25 < (reached.again - reached.now).total_seconds() <= 30
+    assert (reached.period, reached.limit, reached.again) == (period, count, oldest + timedelta(seconds=length))
+    assert reached.now < reached.again
     await pool.execute("UPDATE rate_limits SET used_at = used_at - interval '31 s' WHERE subject = $1", subject)
     assert await once(pool, subject) is None
 
 
 async def test_rows_older_than_a_day_are_removed(pool: Pool, subject: str) -> None:
     gone = secrets.token_hex(8)
-    await used(pool, gone, timedelta(days=1, seconds=1), timedelta(hours=23))
+    now = datetime.now(UTC)
+    await used(pool, gone, now - timedelta(days=1, seconds=1), now - timedelta(hours=23))
     assert await once(pool, subject) is None
     assert await pool.fetchval("SELECT count(*) FROM rate_limits WHERE subject = $1", gone) == 1

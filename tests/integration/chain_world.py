@@ -32,6 +32,7 @@ from tests.support import eventually
 
 ROOT, OTHER_ROOT = "a" * 64, "b" * 64
 MARKETS_URL = "https://markets.clotho.ex/api/v1/markets"
+EXPIRY = datetime(datetime.now(UTC).year + 1, 7, 1, tzinfo=UTC)
 
 
 async def set_faults(node: Node, **faults: Any) -> None:
@@ -65,9 +66,9 @@ class World:
         return NewRecord(
             market_id=market_id,
             rules_sha256=rules_sha256,
-            title="Will it rain in Reykjavik on 1 July 2027?",
+            title=f"Will it rain in Reykjavik on 1 July {EXPIRY.year}?",
             uri=f"{MARKETS_URL}/{market_id}/metadata",
-            expiry=datetime(2027, 7, 1, tzinfo=UTC),
+            expiry=EXPIRY,
             ai_version="ai_v1.0.0_gpt35_20240601",
         )
 
@@ -78,10 +79,11 @@ class World:
             "INSERT INTO markets (id, origin, status, title, description, category, rules_sha256, ai_version,"
             " initial_yes_prob, confidence, expiry)"
             " VALUES ($1, 'manual', $2, 'Will it rain?', '', 'misc', $3, 'ai_v1.0.0_gpt35_20240601', 5000, 0.9,"
-            " '2027-07-01Z')",
+            " $4)",
             market_id,
             status,
             ROOT,
+            EXPIRY,
         )
         return market_id
 

@@ -23,6 +23,7 @@ async def operator(stack: EmbeddedStack) -> AsyncIterator[Operator]:
 @pytest.fixture(scope="module")
 async def worker(stack: EmbeddedStack) -> AsyncIterator[WorkerProcess]:
     """One worker of all roles, for the tests of a module."""
+    await stack.end_workflows()
     started = await stack.start_worker()
     yield started
     await started.stop()

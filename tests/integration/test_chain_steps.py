@@ -9,11 +9,11 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.transactions import connect
 from domain import market
-from domain.errors import CHAIN_UNREACHABLE, ILLEGAL_MOVE
+from domain.errors import CHAIN_UNREACHABLE, ILLEGAL_MOVE, MARKET_EXPIRED
 from domain.rules import Answer
 from domain.status import MarketStatus
 from tests.integration.chain_world import MARKETS_URL, OTHER_ROOT, ROOT, World, fails, set_faults
-from tests.support import free_ports
+from tests.support import eventually, free_ports
 
 
 async def run(step: Callable[[Any], Awaitable[Any]], request: Any) -> Any:
@@ -103,6 +103,34 @@ async def test_rules_that_were_not_approved_are_not_published(world: World) -> N
     request = publication(market_id).model_copy(update={"rules_sha256": OTHER_ROOT})
     await fails(ILLEGAL_MOVE, run(world.steps().publish_market, request), OTHER_ROOT)
     assert await world.rows(market_id) == []
+
+
+async def expire(world: World, market_id: UUID) -> None:
+    await world.pool.execute("UPDATE markets SET expiry = now() WHERE id = $1", market_id)
+
+
+async def test_a_draft_that_has_expired_is_not_published(world: World) -> None:
+    market_id = await world.new_market()
+    await expire(world, market_id)
+    await fails(MARKET_EXPIRED, run(world.steps().publish_market, publication(market_id)), "before it was published")
+    assert await world.rows(market_id) == []
+    assert await row(world, market_id) == ("draft", None, None, None)
+    assert await world.chain().read(market_id) is None
+
+
+async def test_what_was_published_in_time_is_recorded_after_expiry_too(world: World) -> None:
+    market_id = await world.new_market()
+    await set_faults(world.node, drop_replies=1)
+    await fails(CHAIN_UNREACHABLE, run(world.steps().publish_market, publication(market_id)))
+
+    async def landed() -> bool:
+        return await world.chain().read(market_id) is not None
+
+    await eventually(landed, "the record that nobody has told us of")
+    await expire(world, market_id)
+    published = await run(world.steps().publish_market, publication(market_id))
+    assert await row(world, market_id) == ("active", published.address, None, 60)
+    assert await world.signatures(market_id) == [published.signature]
 
 
 def cancellation(market_id: UUID) -> market.CancelRequest:

@@ -27,7 +27,8 @@ async def somebody(office: Office) -> Reviewer:
 
 @pytest.fixture(scope="module")
 def series() -> Iterator[Series]:
-    return cycle(one for one in load_series() if one.source == "fred" and len(one.observations) > 1)
+    # Nearly from the end: what a later test asks of the first ones would be what an open market of ours asks already.
+    return cycle([one for one in load_series() if one.source == "fred" and len(one.observations) > 1][-3::-1])
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ async def test_a_malformed_dispute_writes_nothing(
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(b"x" * 8_001, "more than 2000 characters"), (b"\xff\xfe", "not UTF-8")],
+    [(b"x" * 8_001, "8001 characters, at most 2000"), (b"\xff\xfe", "not UTF-8")],
     ids=["long", "not text"],
 )
 async def test_a_reason_from_standard_input_is_checked(

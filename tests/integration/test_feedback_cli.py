@@ -142,7 +142,11 @@ async def test_a_tenant_is_shown_and_changed(operator: Operator) -> None:
     usual = (await operator.clotho("follow-up", "tenant", name, "--json")).data
     assert (usual["quiet_start"], usual["quiet_end"], usual["limits"]["hour"]) == ("21:00:00", "08:00:00", 100)
     options = ("--time-zone", "Africa/Lagos", "--quiet", "20:00-07:30", "--per-hour", "5", "--text", "Hi, $business")
-    changed = (await operator.clotho("follow-up", "tenant", name, *options, "--json")).data
+    hook = ("--webhook", "https://hooks.example.org/let-me-in")
+    changed = (await operator.clotho("follow-up", "tenant", name, *options, *hook, "--json")).data
+    (trail,) = await audit.entries(operator.pool, "tenant", name)
+    assert trail.details["webhook_host"] == "hooks.example.org"
+    assert "let-me-in" not in str(trail.details)
     assert changed == (await operator.clotho("follow-up", "tenant", name, "--json")).data
     assert (changed["time_zone"], changed["quiet_end"]) == ("Africa/Lagos", "07:30:00")
     assert changed["texts"] == ["Hi, $business"]
@@ -176,7 +180,7 @@ async def test_a_lead_is_followed_up_once_and_can_be_let_be(operator: Operator, 
     await operator.temporal.get_workflow_handle(follow_up_workflow_id(lead)).terminate()
 
 
-async def test_a_flag_from_definition_to_its_end(operator: Operator) -> None:
+async def test_a_flag_from_definition_to_its_end(operator: Operator, lead: str) -> None:
     name, reason = f"f-{uuid4().hex[:8]}", ("--reason", "a test says so")
     buckets = ("--bucket", "today=true", "--bucket", "never:2=false")
     done = await operator.clotho("flag", "define", name, "--setting", "memory", *buckets, *reason, "--json")
@@ -186,6 +190,15 @@ async def test_a_flag_from_definition_to_its_end(operator: Operator) -> None:
     report = (await operator.clotho("flag", "report", name, "--json")).data
     assert [one["leads"] for one in report["buckets"]] == [0, 0]
     assert report["winner"] is None
+    given = [(await operator.clotho("flag", "bucket", "memory", lead, "--json")).data for _ in range(2)]
+    assert given[0] == given[1]
+    assert given[0]["value"] == (given[0]["bucket"] == "today")
+    report = (await operator.clotho("flag", "report", name, "--json")).data
+    assert {one["name"]: one["leads"] for one in report["buckets"]} == {"today": 0, "never": 0} | {
+        given[0]["bucket"]: 1
+    }
+    assert (await operator.clotho("flag", "bucket", "memory", "nobody", "--json")).code == 2
+    assert (await operator.clotho("flag", "bucket", "enrichment", lead, "--json")).data["bucket"] is None
     assert (await operator.clotho("flag", "stop", name, *reason)).code == 0
     listed = (await operator.clotho("flag", "list", "--json")).data
     mine = next(one for one in listed if one["id"] == name)

@@ -430,7 +430,7 @@ async def test_a_slow_drip_ends_when_the_whole_took_too_long(public: Server, has
     public.answer = drip
     started = time.monotonic()
     assert "0.5 s" in (await unreachable(hasty.get(URL))).message
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60  # the whole drip would take five hours
 
 
 async def _never(_: asyncio.StreamWriter) -> None:

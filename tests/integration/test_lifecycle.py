@@ -19,6 +19,8 @@ from tests.conftest import WorkerProcess
 from tests.operator import Operator, Question, soon
 from tests.support import eventually
 
+pytestmark = pytest.mark.timeout(300)  # the batch lives in real time: half a minute before it expires
+
 MOST_ACTIONS, MOST_EVENTS = 14, 70
 """Of a lifecycle without a hitch (design: Thrift)."""
 
@@ -55,7 +57,7 @@ class Batch:
 async def batch(operator: Operator, worker: WorkerProcess) -> Batch:
     """Proposed at the command line, and lived to the end."""
     expiry = soon()
-    published = expiry + timedelta(seconds=2)
+    published = expiry + timedelta(seconds=8)  # so long that even a busy machine has looked before
     punctual = [
         *[await operator.question(source, expiry) for source in ("fred", "dbnomics", "yfinance", "wikipedia")],
         *[await operator.text_question(id, expiry) for id in (YES_IN_WORDS, NO_IN_WORDS)],
@@ -66,7 +68,7 @@ async def batch(operator: Operator, worker: WorkerProcess) -> Batch:
         answer = await operator.clotho("market", "propose", *question.arguments(), "--dispute-window", "2", "--json")
         assert answer.code == 0, answer.err
         ids.append(UUID(answer.data["market_id"]))
-    ends = await operator.ends(ids)
+    ends = await operator.ends(ids, seconds=180)
     first, *others = map(Lived, ids, (late, *punctual), ends)
     return Batch(others, first, published)
 
@@ -89,7 +91,8 @@ async def test_a_value_that_comes_late_is_waited_for(operator: Operator, batch: 
         "SELECT outcome, abstention, created_at FROM resolutions WHERE market_id = $1 ORDER BY look", late.id
     )
     assert {look["abstention"] for look in before} == {"too_early"}
-    assert all(look["created_at"] < batch.published for look in before)
+    # One may have asked before the publication and been written after it.
+    assert all(look["created_at"] < batch.published for look in before[:-1])
     assert last["outcome"] == late.question.truth
     assert last["created_at"] >= batch.published
 

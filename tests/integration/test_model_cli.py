@@ -12,11 +12,12 @@ from uuid import uuid4
 import pytest
 from temporalio.service import RPCError
 
+from bench.public_leads import public_leads
 from db import audit, leads, models
 from db.pool import Pool, connect
 from domain import signing
 from domain.ids import follow_up_workflow_id
-from domain.leads import EXPORT_COLUMNS, LabelledLead, Outcome
+from domain.leads import EXPORT_COLUMNS, LabelledLead, LeadRow, Outcome
 from domain.outcomes_csv import write_outcomes
 from tests.operator import CLOTHO, Answer, Operator
 from tests.support import free_ports
@@ -185,6 +186,33 @@ async def test_outcomes_go_out_and_come_in_once(
     assert refused.code == 2
     assert "lead l0 is stored with other features" in refused.err
     assert await leads.get(pool, "l9") is None
+
+
+async def test_a_lead_with_gaps_is_named_and_completed_by_an_import(
+    pool: Pool, database_url: str, operator: Operator, tmp_path: Path
+) -> None:
+    async def clotho(*arguments: str) -> Answer:
+        return await operator.clotho(*arguments, settings={"DATABASE_URL": database_url})
+
+    rows = public_leads()[:120]
+    gap = rows[7].model_copy(update={"intent": "telepathy", "urgency": None, "score": None})
+    await leads.add(pool, LeadRow(**gap.model_dump(exclude={"outcome"})))
+    await leads.record_outcome(pool, gap.lead_id, gap.outcome, "anna")
+    file, other = tmp_path / "outcomes.csv", tmp_path / "other.csv"
+    file.write_text(write_outcomes([*rows[:7], *rows[8:]]))
+    assert (await clotho("outcomes", "import", str(file))).code == 0
+    check = await clotho("outcomes", "check")
+    assert check.code == 1
+    assert f"score (1), intent (1), urgency (1), first of {gap.lead_id}." in check.out
+    other.write_text(write_outcomes([rows[7].model_copy(update={"hour_of_day": 23})]))
+    refused = await clotho("outcomes", "import", str(other))
+    assert (refused.code, f"lead {gap.lead_id} is stored with other features" in refused.err) == (2, True)
+    assert (await leads.get(pool, gap.lead_id)) == LeadRow(**gap.model_dump(exclude={"outcome"}))
+    other.write_text(write_outcomes([rows[7]]))
+    assert (await clotho("outcomes", "import", str(other), "--json")).data == {"leads": 1, "changed": 0}
+    assert await leads.get(pool, gap.lead_id) == LeadRow(**rows[7].model_dump(exclude={"outcome"}))
+    fit = await clotho("outcomes", "check")
+    assert fit.code == 0, fit.out
 
 
 async def test_a_file_of_leads_is_scored_and_bad_lines_are_named(pool: Pool, clotho: Clotho) -> None:

@@ -29,6 +29,7 @@ MALFORMED = (f"{PLANTED[0]} and no JSON", f'["{PLANTED[1]}"]', f'{{"text": "{PLA
 @pytest.fixture(scope="module")
 async def worker(stack: EmbeddedStack) -> AsyncIterator[WorkerProcess]:
     """One worker of the two roles that a run needs."""
+    await stack.end_workflows()
     started = await stack.start_worker("orchestrator", "privacy", environment={"LOG_LEVEL": "debug"})
     yield started
     await started.stop()
@@ -144,6 +145,24 @@ async def test_a_dry_run_tells_item_by_item_what_the_real_run_does(
     assert [value for value in PLANTED if any(value in place for place in places)] == []
 
 
+async def test_a_list_whose_key_is_personal_is_named_by_tokens_and_found_again(
+    operator: Operator, worker: WorkerProcess, redis: Any
+) -> None:
+    keys = ["mem:acme:+2348031234567", "mem:acme:2348031234567", "mem:ada@example.com:1"]
+    for key in keys:
+        await redis.rpush(key, "no JSON")
+    dry = await run(operator)
+    left = [one["place"] for one in (await operator.clotho("pii", "report", dry["run"], "--json")).data["left"]]
+    assert len(set(left)) == len(left) == 3
+    assert [place for place in left if "2348031234567" in place or "ada@" in place] == []
+    found = [(await operator.clotho("pii", "find", place)).out.strip() for place in left]
+    assert sorted(found) == sorted(keys)
+    unknown = await operator.clotho("pii", "find", "mem:acme:9")
+    assert (unknown.code, unknown.err.startswith("Error: PLACE: no list is called 'mem:acme:9'")) == (2, True)
+    away = await operator.clotho("pii", "find", left[0], settings={"REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert (away.code, away.err.startswith("Error: Redis cannot be reached at REDIS_URL")) == (3, True)
+
+
 async def test_a_writer_loses_nothing_and_is_gone_over_while_it_writes(
     operator: Operator, worker: WorkerProcess, redis: Any, redactor: Redactor
 ) -> None:
@@ -155,7 +174,7 @@ async def test_a_writer_loses_nothing_and_is_gone_over_while_it_writes(
     stop.set()
     await writing
     assert end["status"] == "clean"
-    assert end["first"]["changed"] > 2_000
+    assert end["first"]["changed"] > 1_000  # of 2,400, less what the writer has pushed out before
     assert writer.count > 200
     assert list(await faults(redis, 200, 8_000, writer.pushed, redactor)) == []
 
@@ -182,7 +201,7 @@ async def test_a_run_is_watched_and_steered_from_the_command_line(
     operator: Operator, worker: WorkerProcess, redis: Any
 ) -> None:
     await fill(redis, 60, 600)
-    started = await operator.clotho("pii", "backfill", "--execute", "--rate", "8", "--json")
+    started = await operator.clotho("pii", "backfill", "--execute", "--rate", "2", "--json")
     name = started.data["run"]
     second = await operator.clotho("pii", "backfill")
     assert (second.code, second.err.startswith(f"Error: {name} is under way")) == (1, True)

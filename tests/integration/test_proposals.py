@@ -106,7 +106,7 @@ async def test_of_the_same_question_sent_at_once_one_becomes_a_market(
     sent = await asyncio.gather(*(became(operator, asked(f"{text(3)}{' ' * n}", background=f"{n}")) for n in range(6)))
     (market_id,) = {one.market_id for one in sent if one.matched is None}
     assert {one.matched for one in sent} == {None, market_id}
-    await operator.lifecycle(market_id).terminate("the test is over")  # how markets end is told elsewhere
+    await operator.cancel(market_id)
 
 
 async def test_what_is_not_safe_is_rejected_with_the_reason(operator: Operator, worker: WorkerProcess) -> None:

@@ -49,5 +49,5 @@ def test_every_prompt_type_has_an_input() -> None:
 async def test_the_answer_keeps_to_the_schema(llm: LlmClient, prompt_type: str) -> None:
     prompt = loader.load(prompt_type)
     values: dict[str, Any] = FIRST_OF_EACH[prompt_type]
-    answer = await llm.ask(VERSION, prompt_type, prompt.output, values)
+    answer = (await llm.ask(VERSION, prompt_type, prompt.output, values)).answer
     assert prompt.output.model_validate_json(answer.model_dump_json(by_alias=True)) == answer

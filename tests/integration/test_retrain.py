@@ -1,6 +1,7 @@
 """Retraining at the command line: from a CSV of real outcomes to an active model, and the schedules."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -10,12 +11,14 @@ from sklearn.preprocessing import StandardScaler
 
 from activities.trainers import ENCODERS
 from bench.public_leads import public_leads
+from db import models
 from domain.artifact import encoded
-from domain.model import SEED
+from domain.model import MODELS, SEED
 from domain.outcomes_csv import write_outcomes
 from domain.training_data import by_id, split
 from tests.conftest import WorkerProcess
 from tests.operator import Operator
+from tests.support import eventually
 
 
 async def test_from_a_csv_to_an_active_model(operator: Operator, worker: WorkerProcess, tmp_path: Path) -> None:
@@ -24,12 +27,6 @@ async def test_from_a_csv_to_an_active_model(operator: Operator, worker: WorkerP
     file.write_text(write_outcomes(rows), "utf-8")
     imported = await operator.clotho("outcomes", "import", str(file))
     assert imported.code == 0, imported.err
-    rejected = await operator.clotho("model", "retrain", "lead", "--wait", "--min-auc", "0.99")
-    assert (rejected.code, rejected.err) == (1, "")
-    answer = rejected.data
-    expected = {"ok": False, "error": "Model AUC below threshold", "min_auc": 0.99, "rejected": True}
-    assert answer == expected | {"auc": answer["auc"]}
-    assert (await operator.clotho("model", "status", "--json")).data["health"] == "no_model"
     retrained = await operator.clotho("model", "retrain", "lead", "--wait", "--json")
     assert retrained.code == 0, retrained.err
     assert retrained.data["status"] == "active"
@@ -44,27 +41,47 @@ async def test_from_a_csv_to_an_active_model(operator: Operator, worker: WorkerP
     auc = roc_auc_score([known[one].label for one in parts.held_out], said)
     assert status["auc"] == pytest.approx(auc, abs=0.005)
 
-    # A day has one that registers a version.
-    again = await operator.clotho("model", "retrain", "lead", "--wait")
-    assert (again.code, again.out) == (1, "")
-    assert f"version {status['version']} registered" in again.err
+    # By hand a day has as many as somebody asks for; a rejected one leaves the champion.
+    rejected = await operator.clotho("model", "retrain", "lead", "--wait", "--min-auc", "0.99")
+    assert (rejected.code, rejected.err) == (1, "")
+    expected = {"ok": False, "error": "Model AUC below threshold", "min_auc": 0.99, "rejected": True}
+    assert rejected.data == expected | {"auc": status["auc"]}
+    assert (await operator.clotho("model", "status", "--json")).data["version"] == status["version"]
+
+    # Workers follow both models, so that the activation of either is verified by them.
+    async def followed() -> bool:
+        return all([len(await models.loads(operator.pool, name)) == 1 for name in MODELS])
+
+    await eventually(followed, "one worker that follows each model")
+
+
+async def listed(operator: Operator, names: list[str]) -> dict[str, Any]:
+    """What the command lists, once Temporal's own list, which lags behind, has all these schedules."""
+    found: dict[str, Any] = {}
+
+    async def all_of_them() -> bool:
+        found.update({one["id"]: one for one in (await operator.clotho("schedule", "list", "--json")).data})
+        return found.keys() >= set(names)
+
+    await eventually(all_of_them, "the list of schedules")
+    return found
 
 
 async def test_schedules_are_made_paused_and_resumed(operator: Operator) -> None:
     created = await operator.clotho("schedule", "create", "--json")
-    assert created.data["created"] == ["retrain-lead", "retrain-transactions", "drift-lead", "pii-backfill"]
+    assert created.data["created"] == ["intake", "retrain-lead", "retrain-transactions", "drift-lead", "pii-backfill"]
     paused = await operator.clotho("schedule", "pause", "retrain-lead", "--reason", "the outcomes are wrong")
     assert paused.code == 0, paused.err
     # Made again, what is paused stays so.
     assert (await operator.clotho("schedule", "create", "--json")).data["created"] == []
-    found = {one["id"]: one for one in (await operator.clotho("schedule", "list", "--json")).data}
+    found = await listed(operator, created.data["created"])
     assert found["retrain-lead"]["paused"]
     assert found["retrain-lead"]["next"] is None
     assert "the outcomes are wrong" in found["retrain-lead"]["note"]
     assert found["retrain-transactions"]["next"].endswith("02:00")  # 03:00 in Lagos
     assert found["pii-backfill"]["next"].endswith("02:00")
     assert (await operator.clotho("schedule", "resume", "retrain-lead")).code == 0
-    found = {one["id"]: one for one in (await operator.clotho("schedule", "list", "--json")).data}
+    found = await listed(operator, created.data["created"])
     assert found["retrain-lead"]["next"].endswith("03:17")
     unknown = await operator.clotho("schedule", "pause", "retrain-weather", "--reason", "no reason")
     assert unknown.code == 2

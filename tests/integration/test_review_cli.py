@@ -15,12 +15,13 @@ from db import audit
 from deploy.local.data import Series, load_series
 from domain.review import CLAIM_LASTS, TERM, Priority, ReviewKind
 from domain.status import MarketStatus
-from tests.desk import Office, Reviewer
+from tests.desk import Office, Reviewer, is_listed
 from tests.drafts import draft
 from tests.workflows.world import Market, Question, Review
 
 REASON = ("--reason", "a test says so")
 ANNA, BEN = "anna", "ben"
+PERSON = "carla@example.org"
 MARKUP = "Higher [/bold] or [red]not[/red]?"
 """A title that must be shown as it is written."""
 
@@ -46,7 +47,7 @@ async def flagged(office: Office, series: Iterator[Series]) -> AsyncIterator[Mar
     question = Question(next(series), office.world.site)
     await question.withhold()
     market = await office.world.start(draft(f"{MARKUP} {uuid4().hex}", rules=question.rules(), confidence=0.5))
-    await market.review()
+    await is_listed(await market.review(), "ReviewKind = 'draft' AND ReviewPriority = 'medium'")
     yield market
     await question.publish()
 
@@ -86,6 +87,7 @@ async def test_the_oldest_deadline_comes_first_and_what_is_postponed_last(office
     assert set(subjects) & set(mine) == {subjects[0]}
 
     await medium.skip(TERM[Priority.MEDIUM] + timedelta(seconds=1))
+    await is_listed(medium, "ReviewPriority = 'high'")
     assert set(subjects) & set(await queue(anna, "--breached", "--priority", "high")) == {subjects[1]}
     lines = {
         cells[3]: cells
@@ -237,6 +239,22 @@ async def test_a_rejection_carries_a_code(office: Office, anna: Reviewer, flagge
     assert (entry.actor, entry.why, entry.details["code"]) == (ANNA, "a test says so", "ambiguous")
 
 
+@pytest.mark.parametrize(("key", "kept"), [({}, False), ({"PII_HASH_KEY": ""}, True)], ids=["with a key", "without"])
+async def test_personal_data_in_a_reason_is_replaced_where_there_is_a_key(
+    office: Office, anna: Reviewer, key: dict[str, str], kept: bool
+) -> None:
+    review = await office.asks()
+    subject = (await review.state()).request.subject
+    why = ("--reason", f"ask {PERSON} about it")
+    await anna.ok("review", "reject", subject, "--code", "other", "--now", *why, **key)
+    reason = (await review.result()).reason
+    assert (PERSON in reason) is kept
+    assert reason.startswith("ask ")
+    assert reason.endswith(" about it")
+    bad = {"PII_PATTERNS": "["} | key
+    assert kept or "PII_PATTERNS is bad" in await anna.refused("review", "look-again", subject, *why, code=2, **bad)
+
+
 async def test_a_version_that_has_changed_is_refused(anna: Reviewer, flagged: Market) -> None:
     version = (await flagged.row()).rules_sha256
     other = "0" if version[0] != "0" else "1"
@@ -327,23 +345,41 @@ async def test_one_refusal_does_not_keep_the_others(office: Office, anna: Review
 
 
 async def test_what_options_choose_is_decided_once_somebody_says_yes(office: Office, anna: Reviewer) -> None:
-    reviews = [await office.asks(ReviewKind.MODEL_MIGRATION) for _ in range(3)]
-    subjects = [(await review.state()).request.subject for review in reviews]
+    reviews = [await office.asks(ReviewKind.MODEL_MIGRATION) for _ in range(4)]
+    *subjects, later = [(await review.state()).request.subject for review in reviews]
+    await anna.ok("review", "postpone", later, "--until", "2h", *REASON)
     choose = ("review", "approve", "--kind", "model_migration", "--now", *REASON)
     assert "--yes" in await anna.refused(*choose, code=2)
     async with anna.terminal(*choose) as terminal:
         await terminal.shows("Approve all 3?")
         terminal.types("n\n")
         assert await terminal.ends() == 1
-    assert set(await queue(anna, "--kind", "model_migration")) == set(subjects)
+    assert set(await queue(anna, "--kind", "model_migration")) == {*subjects, later}
     async with anna.terminal(*choose) as terminal:
         await terminal.shows("Approve all 3?")
         assert await terminal.is_interrupted() == 1
-    assert set(await queue(anna, "--kind", "model_migration")) == set(subjects)
+    assert set(await queue(anna, "--kind", "model_migration")) == {*subjects, later}
     done = await anna.ok(*choose, "--yes")
     assert {one["review"] for one in done} == {f"review-model_migration-{subject}" for subject in subjects}
-    assert await queue(anna, "--kind", "model_migration") == []
+    assert await queue(anna, "--kind", "model_migration") == [later]
     assert await anna.ok(*choose, "--yes") == []
+    assert (await anna.ok("review", "approve", later, "--now", *REASON))[0]["done"]
+
+
+async def test_what_changes_before_somebody_says_yes_is_not_decided(anna: Reviewer, flagged: Market) -> None:
+    subject = str(flagged.id)
+    _, file = await edited_rules(anna, flagged, give_up_after=604_860)
+    await anna.ok("review", "claim", subject)
+    async with anna.terminal("review", "approve", "--kind", "draft", "--mine", "--now", *REASON) as terminal:
+        await terminal.shows("Approve all 1?")
+        await anna.ok("review", "request-changes", subject, "--edit", str(file), "--now", *REASON)
+        await flagged.children(2)
+        review = await flagged.review()
+        terminal.types("y\n")
+        await terminal.shows("changed since")
+        assert await terminal.ends() == 1
+    assert (await review.state()).decision is None
+    assert (await flagged.row()).status is MarketStatus.PENDING_REVIEW
 
 
 async def test_a_decision_that_the_kind_does_not_take_is_refused(office: Office, anna: Reviewer) -> None:
@@ -459,7 +495,7 @@ async def test_a_walk_names_outcomes_and_edits_rules(office: Office, flagged: Ma
         await terminal.shows("[1/2]")
         terminal.types("n")
         await terminal.shows("Why resolve?")
-        terminal.types("both were corrected\n")
+        terminal.types(f"both were corrected, says {PERSON}\n")
         await terminal.shows("[2/2]")
         terminal.types("e")
         await terminal.shows('+    "give_up_after": 604860')
@@ -471,7 +507,10 @@ async def test_a_walk_names_outcomes_and_edits_rules(office: Office, flagged: Ma
     state = await undecided.state()
     assert state.decision == "resolve"
     await undecided.skip(timedelta(seconds=11))
-    assert (await undecided.result()).outcome == "NO"
+    end = await undecided.result()
+    assert end.outcome == "NO"
+    assert end.reason.startswith("both were corrected, says ")
+    assert PERSON not in end.reason
     assert (await (Review(office.world, ReviewKind.DRAFT, str(flagged.id))).state()).decision == "request_changes"
 
 

@@ -17,7 +17,7 @@ from domain import steps
 from domain.audit import AuditEntry
 from domain.review import TERM, Approve, DecisionBy, Priority, Reject, RejectCode, ReviewKind, ReviewTaken
 from domain.status import MarketStatus
-from tests.desk import Office
+from tests.desk import Office, is_listed
 from tests.workflows.world import Market, Question, Review
 
 RHEA, OLAF = "rhea", "olaf"
@@ -31,7 +31,7 @@ async def flagged(office: Office, question: Question) -> Market:
     """A draft that its own low confidence sends to a person."""
     await question.withhold()
     market = await office.world.start(question.draft(confidence=0.5))
-    await market.review()
+    await is_listed(await market.review(), "ReviewKind = 'draft'")
     return market
 
 

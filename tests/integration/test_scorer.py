@@ -7,11 +7,13 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import prometheus_client
 import pytest
 
+import activities.scorer
 from activities.scorer import LiveModel, NoModelError, Scorer
 from db import leads, models
 from db.pool import Pool, connect
@@ -69,13 +71,14 @@ async def test_a_scorer_follows_the_active_version_and_shows_it(pool: Pool, data
     assert await models.loads(pool, "lead") == []  # forgotten once it has ended
 
 
-async def test_outcomes_and_drift_are_shown(pool: Pool, database_url: str) -> None:
+async def test_outcomes_and_drift_are_shown(pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The training rows have details of 100 characters, give or take 40: a mean of 300 is five deviations away."""
     rows = [
         LabelledLead(**(ROW.model_dump() | {"lead_id": f"{n}", "details_len": 300, "score": 0.65, "hour_of_day": 12}),
                      outcome=Outcome.BOOKED if n == 0 else Outcome.SPAM)
         for n in range(4)
     ]  # fmt: skip
+    monkeypatch.setattr(activities.scorer, "FIGURES", 0.0)
     await leads.import_outcomes(pool, rows, "0" * 64, "anna")
     scored = [leads.ScoredLead(row=LeadRow(**row.model_dump(exclude={"outcome"})), tenant=None, version=5,
                                probability=0.5) for row in rows]  # fmt: skip
@@ -86,6 +89,20 @@ async def test_outcomes_and_drift_are_shown(pool: Pool, database_url: str) -> No
         assert gauge("lead_model_drift_score") == pytest.approx(5.0)
         assert gauge("lead_conversion_rate") == 0.25
         assert gauge("lead_outcome_total", outcome="spam") == 3
+        seen = set[datetime]()
+
+        async def looked_again() -> bool:
+            seen.add(await pool.fetchval("SELECT seen_at FROM model_loads"))
+            return len(seen) > 2
+
+        await eventually(looked_again, "two looks at which nothing had changed", 5)
+        await leads.record_outcome(pool, "1", Outcome.BOOKED, "anna")
+
+        async def counted() -> bool:
+            return gauge("lead_conversion_rate") == 0.5
+
+        await eventually(counted, "the new outcome in the gauges", 5)
+        assert gauge("lead_outcome_total", outcome="booked") == 2
 
 
 @pytest.mark.parametrize("fault", ["artifact", "signature", "another version's signature", "gone"])
@@ -129,6 +146,15 @@ async def healthy(pool: Pool) -> bool:
     return all(load.error is None for load in await models.loads(pool, "lead"))
 
 
+async def ended(pool: Pool) -> bool:
+    """End the connection of the only scorer; it is known by what it said last, between two looks of the scorer."""
+    found = await pool.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%INTO model_loads%'"
+    )
+    return len(found) == 1
+
+
 @pytest.mark.parametrize("lost", ["the connection", "the notification"])
 async def test_a_scorer_follows_although_something_is_lost(pool: Pool, database_url: str, lost: str) -> None:
     await register_lead(pool, 5)
@@ -136,11 +162,7 @@ async def test_a_scorer_follows_although_something_is_lost(pool: Pool, database_
     await activate(pool, 5)
     async with LiveModel(database_url, "lead", VERIFY_KEY) as live:
         if lost == "the connection":
-            ended = await pool.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%INTO model_loads%'"
-            )
-            assert len(ended) == 1
+            await eventually(lambda: ended(pool), "the end of the scorer's connection")
         else:
             await pool.execute("ALTER TABLE model_promotions DISABLE TRIGGER model_promotions_tell")
         assert live.loaded is not None

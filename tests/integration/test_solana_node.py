@@ -344,10 +344,19 @@ async def web3js(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("package.json", "package-lock.json", ".npmrc", "read_market.mjs"):
         shutil.copy(WEB3JS / name, folder)
     install = await asyncio.create_subprocess_exec(
-        *("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"), cwd=folder, stdout=asyncio.subprocess.DEVNULL
+        *("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+        cwd=folder,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
-    await end_of(install, 90)
-    assert install.returncode == 0
+    try:
+        _, complaint = await end_of(install, 60)
+    except TimeoutError:
+        complaint = b"it took more than 60 s"
+    assert b"EUSAGE" not in complaint, "package.json and its lock differ"
+    assert b"EINTEGRITY" not in complaint, "a package is not what the lock says"
+    if install.returncode != 0:
+        pytest.skip(f"npm cannot install Solana's JavaScript client here: {complaint.decode()[:500]}")
     return folder
 
 

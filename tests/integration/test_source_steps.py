@@ -1,7 +1,8 @@
 """What the steps that read sources leave for people, and for those who check an outcome later."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -12,22 +13,27 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.fetch import Fetcher
 from activities.sources import SourceSteps
-from db import audit, disputes, evidence, markets
+from activities.store import StoreSteps
+from db import ai_config, audit, disputes, evidence, markets
 from db.pool import Pool
 from deploy.local.data import Series, load_series
 from deploy.local.site_control import SiteControl
 from deploy.local.source_site.control import Fault, Misprint, Release
+from domain import steps
 from domain.canonical import evidence_root, sha256_hex
 from domain.dispute import Dispute, DisputeRequest, Recheck
-from domain.market import CollectRequest, Rehearsal, RehearseRequest, Resolution
+from domain.extraction import Document
+from domain.market import CollectRequest, HandResolution, Rehearsal, RehearseRequest, Resolution
 from domain.resolver import resolve
 from domain.rules import Answer, Check, Criteria, MachineCondition, Method, Op, Reading, ResolutionRules, Source
 from domain.status import MarketStatus
 from tests.drafts import draft, fred_rules
 from tests.operator import Operator
+from tests.support import eventually
 
 PAGE_HOST = "fred.stlouisfed.org"
 API_HOST = "api.stlouisfed.org"
+LAST_ATTEMPT = steps.RECHECK_SOURCES.timing.retry.maximum_attempts
 EXPIRED = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 
@@ -67,8 +73,8 @@ class Expired:
         """Hashes of a look's evidence, by source."""
         return {entry.source: entry.sha256 for entry in await evidence.of_look(self.pool, self.id, look)}
 
-    async def recheck(self, *urls: str) -> tuple[DisputeRequest, Recheck]:
-        """Dispute the outcome YES of the first look, and fetch the sources again."""
+    async def dispute(self, *urls: str) -> DisputeRequest:
+        """Dispute the outcome YES of the first look."""
         contested = Dispute(market_id=self.id, disputant="1" * 32, reason="It fell.", evidence_urls=urls)
         request = DisputeRequest(
             dispute_id=uuid4(),
@@ -80,11 +86,26 @@ class Expired:
             outcome=Answer.YES,
         )
         await disputes.submit(self.pool, request.dispute_id, contested)
+        return request
+
+    async def recheck(self, *urls: str) -> tuple[DisputeRequest, Recheck]:
+        """The same, and fetch the sources again."""
+        request = await self.dispute(*urls)
         return request, await self.again(request)
 
-    async def again(self, request: DisputeRequest) -> Recheck:
-        recheck: Recheck = await ActivityEnvironment().run(self.steps.recheck_sources, request)
+    async def again(self, request: DisputeRequest, *, attempt: int = 1) -> Recheck:
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, attempt=attempt)
+        recheck: Recheck = await environment.run(self.steps.recheck_sources, request)
         return recheck
+
+    async def decide(self, by: str) -> Resolution:
+        """Name the outcome of the first look by hand."""
+        request = HandResolution(
+            market_id=self.id, rules_sha256=self.rules_sha256, look=1, outcome=Answer.NO, by=by, reason="I read it so"
+        )
+        resolution: Resolution = await ActivityEnvironment().run(StoreSteps(self.pool).resolve_by_hand, request)
+        return resolution
 
 
 def two_sources(series: Series) -> ResolutionRules:
@@ -201,10 +222,75 @@ async def test_a_source_that_gives_nothing_is_named_and_leaves_the_outcome_open(
     await market.misprint("0")
     await market.collect()
     await market.down(PAGE_HOST)
-    _, recheck = await market.recheck()
+    request = await market.dispute()
+    for attempt in range(1, LAST_ATTEMPT):
+        with pytest.raises(ApplicationError, match=PAGE_HOST) as failed:
+            await market.again(request, attempt=attempt)
+        assert not failed.value.non_retryable
+    assert await market.kept(look=2) == {}
+    recheck = await market.again(request, attempt=LAST_ATTEMPT)
     # The rules would give NO without it; but they want all their sources.
     assert (recheck.changed, recheck.unreachable, recheck.fresh) == ((), ("page",), None)
     assert set(await market.kept(look=2)) == {"fred"}
+
+
+async def test_a_source_that_is_down_for_a_moment_only_is_read_by_the_next_attempt(market: Expired) -> None:
+    await market.misprint("0")
+    await market.collect()
+    await market.down(PAGE_HOST)
+    request = await market.dispute()
+    with pytest.raises(ApplicationError):
+        await market.again(request)
+    await market.site.release(Release(host=PAGE_HOST))
+    recheck = await market.again(request, attempt=2)
+    assert (recheck.unreachable, recheck.fresh) == ((), Answer.NO)
+
+
+async def test_where_the_configuration_wants_no_retries_a_dispute_goes_on_at_once(market: Expired) -> None:
+    await market.collect()
+    await market.down(PAGE_HOST)
+    wanted, before = (
+        "UPDATE ai_config SET value = $1 WHERE key = 'max_retries'",
+        await ai_config.get(market.pool, "max_retries"),
+    )
+    await market.pool.execute(wanted, 0)
+    try:
+        _, recheck = await market.recheck()
+    finally:
+        await market.pool.execute(wanted, before)
+    assert recheck.unreachable == ("page",)
+
+
+async def test_a_decision_by_hand_rests_on_all_that_the_look_has(market: Expired) -> None:
+    await market.down(PAGE_HOST)
+    with pytest.raises(ApplicationError):
+        await market.collect()
+
+    async def decision_waits() -> bool:
+        return bool(
+            await market.pool.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                " AND query LIKE 'UPDATE markets SET status%')"
+            )
+        )
+
+    page = Document(sha256=sha256_hex(b"late"), content_type="text/html", body=b"late")
+    async with market.pool.acquire() as connection:
+        # An attempt that everybody has given up stores its page while the decision is being written down.
+        async with connection.transaction():
+            assert await evidence.is_open(connection, market.id, 1)
+            deciding = asyncio.create_task(market.decide("ana"))
+            await eventually(decision_waits, "the decision")
+            url = market.rules.source("page").url
+            await evidence.store(connection, market.id, 1, "page", url, page, datetime.now(UTC))
+        with pytest.raises(ApplicationError) as changed:
+            await deciding
+    assert (changed.value.type, changed.value.non_retryable) == ("EvidenceChanged", False)
+    # Tried again, it takes in what there is now.
+    root = evidence_root((await market.kept()).values())
+    assert (await market.decide("ana")).evidence_root == root
+    stored = await evidence.resolution_of_look(market.pool, market.id, 1)
+    assert (stored.evidence_root, stored.outcome, stored.decided_by) == (root, "NO", "ana")
 
 
 async def test_of_a_disputants_urls_those_of_allowed_sources_alone_are_read(market: Expired) -> None:

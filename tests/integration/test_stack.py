@@ -209,7 +209,8 @@ async def test_a_killed_part_comes_back(home: Home, name: str) -> None:
 
     async def back() -> bool:
         now = home.part(name)
-        return (now.restarts, now.state) == (before.restarts + 1, PartState.READY)
+        # More than once, when PostgreSQL's other processes are slow to notice that the first has gone.
+        return now.restarts > before.restarts and now.state is PartState.READY
 
     await eventually(back, f"the restart of {name}")
     assert home.process(name) != killed

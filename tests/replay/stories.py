@@ -342,6 +342,12 @@ async def paused_and_resumed(stage: Stage) -> Market:
     await stage.question.publish()
     await market.tell("pause", NOTE)
     await stage.expire(market)
+
+    async def held() -> bool:
+        return bool(await market.steps(steps.RECORD_ORDER.name))
+
+    # A pause that is over before it holds anything is another story.
+    await eventually(held, "the pause that holds it")
     await market.signal("resume", NOTE)
     await stage.end(market)
     return market

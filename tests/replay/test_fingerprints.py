@@ -21,6 +21,7 @@ async def told(stack: EmbeddedStack, database: Database) -> dict[str, WorkflowHi
         return await tell(world, SKIPPED)
 
 
+@pytest.mark.timeout(300)  # the first one tells all stories, a minute on a busy machine
 @pytest.mark.parametrize("story", STORIES)
 def test_a_story_commands_what_was_written_down(story: str, told: dict[str, WorkflowHistory]) -> None:
     # With the reviews and disputes that it led to.

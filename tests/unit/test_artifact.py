@@ -41,6 +41,7 @@ LEAD: dict[str, Any] = {
         "urgency": {"normal": 0, "high": 1},
     },
     "fills": [0.6, 100, 12, 5_000, 1.5, 0.75, 0.25],
+    "tenants": [17, 1_000, 9_000],
     "feature_stats": {"score": STATS, "details_len": STATS, "hour": STATS},
     "reference": {"score": HISTOGRAM, "details_len": HISTOGRAM, "hour": HISTOGRAM},
     "metrics": {"auc": 0.78, "n_train": 418, "n_test": 105, "baseline_rate": 0.3},
@@ -87,6 +88,14 @@ def test_a_missing_value_and_an_unseen_category_count_as_the_trainings_mean(colu
     expected = 1 / (1 + math.exp(-(1.6 + weights[column] * (GAPS[column] - known[column]))))
     for gap in (None, "telepathy") if isinstance(ROW[column], str) else (None,):
         assert score(lead(), LeadRow.model_validate(ROW | {column: gap})) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_tenant_that_training_did_not_see_counts_as_the_mean_however_far_its_hash_is_from_the_others() -> None:
+    steep = lead(coefficients=[2.0, 0.01, -0.1, 1.0, 0.5, 0.25, 1.0])
+    unseen = [score(steep, LeadRow.model_validate(ROW | {"tenant_hash": one})) for one in (0, 999, 1_001, 9_999)]
+    assert unseen == [score(steep, LeadRow.model_validate(ROW | {"tenant_hash": None}))] * 4
+    seen = score(steep, LeadRow.model_validate(ROW | {"tenant_hash": 9_000}))
+    assert seen > score(steep, LeadRow.model_validate(ROW | {"tenant_hash": 17}))
 
 
 @pytest.mark.parametrize(("intercept", "expected"), [(1e6, 1.0), (-1e6, 0.0)])

@@ -1,6 +1,7 @@
 """Items of chat lists: what is redacted in them, and that every other byte stays."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,6 +27,9 @@ TOKEN = REDACTOR.redact(EMAIL).text
         # Wherever else a string stands, and twice under one name.
         '{"text": "-", "pii": {"found": ["%s", 7]}}',
         '{"text": "%s", "text": "-"}',
+        '{"text": "-", "%s" : 1}',
+        '{"text": "-", "role": "%s"}',
+        '{"text": "-", "from": {"%s": [true]}}',
     ],
 )
 def test_only_what_is_pii_changes(raw: str) -> None:
@@ -41,6 +45,21 @@ def test_an_escaped_at_sign_hides_nothing() -> None:
     item = redact_item(b'{"text": "ada\\u0040example.com"}', REDACTOR)
     assert item.new is not None
     assert json.loads(item.new) == {"text": TOKEN}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S.000-01:00", "%Y-%m-%d %H:%M:%S +0100", "%Y%m%dT%H%M%SZ",
+        "%Y%m%d%H%M%S", "%d/%m/%Y, %H:%M:%S", "%d.%m.%Y %H:%M", "%m-%d-%y %H:%M", "%Y.%m.%d.%H.%M.%S", "%s", "%s000",
+        "%s000000", "%s.5", "%s000-0",
+    ],
+)  # fmt: skip
+def test_a_time_stays_however_it_is_written(written: str) -> None:
+    for day in range(0, 3_000, 7):
+        moment = datetime(2019, 1, 1, 0, 30, tzinfo=UTC) + timedelta(days=day, seconds=day * 37)
+        stamp = moment.strftime(written.replace("%s", str(int(moment.timestamp()))))
+        assert redact_item(json.dumps({"ts": stamp, "text": "-"}).encode(), REDACTOR).new is None, stamp
 
 
 def test_half_a_surrogate_pair_stays_an_escape() -> None:
@@ -88,9 +107,9 @@ def test_json_stays_json_and_keeps_its_shape(value: Any, ascii_only: bool) -> No
 
 
 def _expected(value: Any) -> Any:
-    """Every string as the engine redacts it, but those that say when and who."""
+    """Every string as the engine redacts it, names too."""
     if isinstance(value, dict):
-        return {name: _expected(inner) for name, inner in value.items()}
+        return {REDACTOR.redact(name).text: _expected(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_expected(inner) for inner in value]
     return REDACTOR.redact(value).text if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from tests.unit.examples import document, page, rules, source, text_condition
 
 THRESHOLD = 0.6
 VAGUE = Issue(code="subjective", field="rules.exact_question", message="Two people can read 'big' differently.")
+COMMA = Issue(code="two_readings", field="higher.checks.0.value", message="'3,875' is read as 3875.")
 KNOWN = Issue(code="already_known", field="exact_question", message="The sources answer the question today already.")
 
 
@@ -43,6 +44,7 @@ def test_a_draft_without_a_flag_is_approved() -> None:
         ({"issues": (VAGUE,), "notes": (VAGUE,)}, "2 issues were found"),
         ({"sensitive": True}, "the topic is sensitive"),
         ({"notes": (KNOWN,)}, "the outcome may be known already"),
+        ({"notes": (COMMA,)}, "a number can be read in two ways"),
         ({"decision": "needs_human"}, "the model asks for a person"),
     ],
 )

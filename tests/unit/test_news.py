@@ -1,5 +1,7 @@
 """News: what an item is, when two are one event, and what the keyword rules decide."""
 
+import time
+import timeit
 from datetime import UTC, date, datetime
 
 import pytest
@@ -43,10 +45,11 @@ def test_an_item_is_cut_to_size_and_can_be_stored() -> None:
 
 @pytest.mark.parametrize("text", ["<" * 200_000, "<a " * 100_000, "&" * 200_000, "<!--" * 50_000])
 def test_no_text_takes_long_to_read(text: str) -> None:
-    started = datetime.now(UTC)
-    item("Title", text)
-    extract(item("to " * 100 + text[:300], text), NOW)
-    assert (datetime.now(UTC) - started).total_seconds() < 1
+    def look() -> None:
+        item("Title", text)
+        extract(item("to " * 100 + text[:300], text), NOW)
+
+    assert timeit.timeit(look, timer=time.process_time, number=1) < 1
 
 
 @pytest.mark.parametrize(

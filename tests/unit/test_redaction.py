@@ -2,6 +2,7 @@
 
 import re
 import time
+import timeit
 
 import pytest
 from hypothesis import example, given, settings
@@ -76,6 +77,64 @@ def token(text: str, redactor: Redactor = REDACTOR) -> str:
         ("416 60 039 (office)", "PHONE", "416 60 039"),
         ("10.0.0.1-", "IP", "10.0.0.1"),
         ("我的电话是13812345678", "PHONE", "13812345678"),
+        ("王丹 - 13812345678", "PHONE", "13812345678"),
+        # Right after a word, in emphasis as chats have it, in scripts without spaces.
+        ("ip:2001:db8::8a2e:370:7334", "IP", "2001:db8::8a2e:370:7334"),
+        ('{"ipv6":"fe80::1"}', "IP", "fe80::1"),
+        ("it is :fe80::1", "IP", "fe80::1"),
+        ("from 2001:db8::1: timed out", "IP", "2001:db8::1"),
+        ("IP地址192.168.1.1是", "IP", "192.168.1.1"),
+        ("_ada@example.com_", "EMAIL", "ada@example.com"),
+        ("我的邮箱是ada@example.com谢谢", "EMAIL", "ada@example.com"),
+        ("_4111 1111 1111 1111_", "CARD", "4111 1111 1111 1111"),
+        ("12:00:05 0803 123 4567", "PHONE", "0803 123 4567"),
+        ("2026-01-31 020 7946 0958", "PHONE", "020 7946 0958"),
+        ("*0803 123 4567*", "PHONE", "0803 123 4567"),
+        ("*555*08031234567#", "PHONE", "08031234567"),
+        ("https://example.com/u/08031234567?a=1", "PHONE", "08031234567"),
+        # As they are written where their senders live.
+        ("(+57)3057143217 is it", "PHONE", "(+57)3057143217"),
+        ("(+234) 803 123 4567", "PHONE", "(+234) 803 123 4567"),
+        ("0803 - 123 - 4567", "PHONE", "0803 - 123 - 4567"),
+        ("0803/123/4567", "PHONE", "0803/123/4567"),
+        ("01-4618000", "PHONE", "01-4618000"),
+        ("0587143217", "PHONE", "0587143217"),
+        ("8 (714) 321-78-53", "PHONE", "8 (714) 321-78-53"),
+        ("06-35/883 2788", "PHONE", "06-35/883 2788"),
+        ("123-456-7890", "PHONE", "123-456-7890"),
+        ("phoneNumber: 4673395", "PHONE", "4673395"),
+        ("The number is 2257456789.", "PHONE", "2257456789"),
+        ("4673395012 keeps calling me", "PHONE", "4673395012"),
+        ("Maestro 060445315363", "CARD", "060445315363"),
+        ("060445315363", "CARD", "060445315363"),
+        ("4111  1111  1111  1111", "CARD", "4111  1111  1111  1111"),
+        ("41111111 11111111", "CARD", "41111111 11111111"),
+        ("DE89.3704.0044.0532.0130.00", "IBAN", "DE89.3704.0044.0532.0130.00"),
+        ("social 078 05 1120", "SSN", "078 05 1120"),
+        ("078 - 05 - 1120", "SSN", "078 - 05 - 1120"),
+        ("N.I.N: 12345678901", "NATIONAL_ID", "12345678901"),
+        ("ninNumber=12345678901", "NATIONAL_ID", "12345678901"),
+        ("12345678901 is my NIN", "NATIONAL_ID", "12345678901"),
+        ("the NIN that I was given last year: 12345678901", "NATIONAL_ID", "12345678901"),
+        ("Bank verification number 22212345678", "NATIONAL_ID", "22212345678"),
+        ("vNIN YV111222334455KO", "NATIONAL_ID", "YV111222334455KO"),
+        # Broken by the end of a line.
+        ("4111 1111\n1111 1111", "CARD", "4111 1111\n1111 1111"),
+        ("4111-1111-\r\n1111-1111", "CARD", "4111-1111-\r\n1111-1111"),
+        ("DE89 3704 0044\n0532 0130 00", "IBAN", "DE89 3704 0044\n0532 0130 00"),
+        ("+234 803\n123 4567", "PHONE", "+234 803\n123 4567"),
+        ("0803 123\u20284567", "PHONE", "0803 123\u20284567"),
+        ("+44 20 7946 0958\n12 Main Street", "PHONE", "+44 20 7946 0958"),
+        ("4111 1111 1111 1111\n110", "CARD", "4111 1111 1111 1111"),
+        ("4111\n1111\n1111\n1111", "CARD", "4111\n1111\n1111\n1111"),
+        # As HTML, addresses on the web and JSON within a text write them.
+        ("ada&#64;example.co&#109;!", "EMAIL", "ada&#64;example.co&#109;"),
+        ("&lt;ada&commat;example&period;com&gt;", "EMAIL", "ada&commat;example&period;com"),
+        ("?mail=ada%40example.com&x=1", "EMAIL", "ada%40example.com"),
+        ("?tel=%2B2348031234567", "PHONE", "%2B2348031234567"),
+        ("4111&nbsp;1111&nbsp;1111&nbsp;1111", "CARD", "4111&nbsp;1111&nbsp;1111&nbsp;1111"),
+        ('{\\"phone\\":\\"\\u002b2348031234567\\"}', "PHONE", "\\u002b2348031234567"),
+        ("line\\n08031234567", "PHONE", "08031234567"),
     ],
 )
 def test_personal_data_is_found_to_the_character(text: str, kind: str, value: str) -> None:
@@ -117,6 +176,24 @@ def test_personal_data_is_found_to_the_character(text: str, kind: str, value: st
         "3... 2... 1... it was 50/50",
         "at 0.0719193685 or 0.049171569958141",
         "https://example.com/will-bitcoin-reach-140000-by-december-31-2025-258-893",
+        "draws: 04 06 34 44 35 26, then 12 01 39 10 04 29",
+        "1714 6199 2547 1895 8677",
+        "order_08031234567 id_4111111111111111 x-08031234567",
+        "₦08031234567",
+        "A/C 0123456789",
+        "N1234567 a::b:c host::1",
+        "4111\n1111\n1111\n1111\n5011",
+        "2024\n4111\n1111\n1111\n1111",
+        "0803\n123\n4567",
+        "2024-06-01\n2025-07-02",
+        "+250\n-110\n+1305",
+        "20%402 R&D; a&b; C:\\new\\report 50%25",
+        "the magic number 2257456789",
+        "2026-01-31T14:30:00.000-01:00 and 14:30:01.123-0800",
+        "2026-06-01 08:00:00 - 2026-06-02 09:00:00, 14:00:00-05:00  2011-05",
+        "2026-01-31 14-30-00-0800, 31/01/2026 143000-0800",
+        "commit fddba1840c",
+        "his NIN was refused at 1730483820",
         "",
     ],
 )
@@ -151,6 +228,11 @@ def test_many_in_one_text_are_found_from_left_to_right() -> None:
 )
 def test_lists_are_found_one_by_one(text: str, kinds: list[str]) -> None:
     assert [kind for kind, _ in found(text)] == kinds
+
+
+def test_an_extension_is_no_beginning_of_the_next() -> None:
+    assert found("call 078-05-11207x 020532 0130 00")[0] == ("PHONE", "078-05-11207x 020532")
+    assert TOKEN.sub("*", REDACTOR.redact("call 078-05-11207x 020532 0130 00").text) == "call * 0130 00"
 
 
 def test_one_that_hides_another_hides_it_no_longer_than_one_reading() -> None:
@@ -195,6 +277,10 @@ def test_tokens_need_the_key_and_differ_by_kind_and_value() -> None:
     ("text", "value"),
     [
         ("4111\u200b1111\u200d1111\ufeff1111!", "4111\u200b1111\u200d1111\ufeff1111"),
+        ("jose\u0301@example.com", "jose\u0301@example.com"),
+        ("4\u03361\u03361\u03361 1111 1111 1111", "4\u03361\u03361\u03361 1111 1111 1111"),
+        ("call 0803\u00b7123\u00b74567", "0803\u00b7123\u00b74567"),
+        ("\uff10\uff18\uff10\u30fc\uff11\uff12\uff13\uff14\u30fc\uff15\uff16\uff17\uff18",) * 2,
         ("\u200bada\u00ad@exam\u2060ple.com\u200b", "ada\u00ad@exam\u2060ple.com"),
         (
             "call \uff10\uff18\uff10\uff13\u00a0\uff11\uff12\uff13\u202f\uff14\uff15\uff16\uff17",
@@ -250,7 +336,8 @@ PIECES = st.sampled_from(
         "ada@example.com", "4111111111111111", "4111 1111", "078-05-1120", "GB29 NWBK 6016 1331 9268 19", "10.0.0.1",
         "2001:db8::1", "467 3395", "4673395", "08031234567", "+234 803", "123 4567", "(37) 788-063", "12345678901",
         "12345678Z", "12345678-0001", "call", "phone", "my number is", "order", "NIN", "TIN", "SSN", "office", "or",
-        "is my number", " ", " ", "-", ".", ":", "\n", "+", "(", ")", "/", "@", "x", "#", "[", "]", "7", "\u200b", "\0",
+        "is my number", "NIN", "to", "&#64;", "%40", "\\n", "\\u0040", "\u0301", "_", "*", "\r\n", " - ", " ", " ",
+        "-", ".", ":", "\n", "+", "(", ")", "/", "@", "x", "#", "[", "]", "7", "\u200b", "\0",
         "[PHONE:2125550123]",
     ]
 )  # fmt: skip
@@ -310,15 +397,16 @@ def test_invented_sentences_are_read_nearly_without_a_slip() -> None:
         "1\u200b",
         "call 467 3395 ",
         "1a ",
+        "1\n",
+        "&#64;",
+        "1\u0301",
+        "11 ",
+        "0803 - ",
     ],
 )
 def test_time_grows_with_the_text_and_no_faster(piece: str) -> None:
     def seconds(count: int) -> float:
         text = piece * count + "4111111111111111 @"
-        started = time.process_time()
-        REDACTOR.redact(text)
-        return time.process_time() - started
+        return min(timeit.repeat(lambda: REDACTOR.redact(text), timer=time.process_time, repeat=2, number=1))
 
-    small = min(seconds(500) for _ in range(2))
-    large = seconds(4_000)
-    assert large < max(small, 0.001) * 8 * 2
+    assert seconds(4_000) < max(seconds(500), 0.001) * 8 * 2

@@ -51,6 +51,18 @@ def test_rules_that_wait_for_a_value_still_to_come_pass() -> None:
     assert rehearsal.notes == ()
 
 
+@pytest.mark.parametrize("written", ["3,875", "-3,875", "\u22123,875"])
+def test_a_comma_that_may_be_a_decimal_one_is_told(written: str) -> None:
+    (note,) = rehearse(rules(), fred(d2025_11_13="3874.5", d2025_11_28=written), NOW).notes
+    assert (note.code, note.field) == ("two_readings", "higher.checks.0.value")
+    assert "'3,875' is read as 3875, and would be 3.875" in note.message
+
+
+@pytest.mark.parametrize("written", ["3875", "3,875.0", "1,203,875", "3.875"])
+def test_a_number_with_one_reading_is_told_of_by_nobody(written: str) -> None:
+    assert rehearse(rules(), fred(d2025_11_13="3874.5", d2025_11_28=written), NOW).notes == ()
+
+
 @pytest.mark.parametrize(
     ("documents", "changes", "code", "field"),
     [

@@ -1,6 +1,8 @@
 """The supervisor with parts that are little Python programs: order, restarts, clean and forced ends, logs."""
 
 import asyncio
+import os
+import re
 import signal
 import sys
 import textwrap
@@ -18,14 +20,13 @@ from tests.support import eventually
 
 SERVE = """
     import signal, sys, time
-    def end(*_):
-        if sys.argv[1] == "worker": time.sleep(0.3)  # it finishes what it does
-        with open("order", "a") as order: print("stop", sys.argv[1], file=order)
-        sys.exit(0)
-    signal.signal(signal.SIGTERM, end)
+    # Kept until it is asked for: a handler misses what comes just before `pause`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     with open("order", "a") as order: print("start", sys.argv[1], file=order)
     print("serving")
-    while True: signal.pause()
+    signal.sigwait({signal.SIGTERM})
+    if sys.argv[1] == "worker": time.sleep(0.3)  # it finishes what it does
+    with open("order", "a") as order: print("stop", sys.argv[1], file=order)
 """
 STUBBORN = """
     import signal
@@ -192,3 +193,17 @@ async def test_parts_end_with_a_killed_supervisor(tmp_path: Path) -> None:
         return part.find() is None
 
     await eventually(gone, "the end of the part")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has its clock in a file")
+@pytest.mark.parametrize("seconds", [-3, 3_600])
+def test_a_process_is_found_after_the_clock_was_corrected(
+    seconds: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ProcessId.of(os.getpid())
+    assert own is not None
+    stat = Path("/proc/stat").read_text()
+    (tmp_path / "stat").write_text(re.sub(r"btime (\d+)", lambda found: f"btime {int(found[1]) + seconds}", stat))
+    (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert own.find() is not None

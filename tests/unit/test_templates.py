@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from domain.market import Category
-from domain.templates import RuleTemplate, SourcePattern, departures, parse
+from domain.rules import Logic, ResolutionRules
+from domain.templates import RuleTemplate, SourcePattern, departures, parse, with_defaults
 from tests.drafts import fred_rules
 
 NEVER = {"kind": "text", "id": "preliminary", "text": "Only a preliminary value was published.", "sources": ["fred"]}
@@ -93,6 +94,47 @@ def test_what_is_no_object_is_no_template(text: str) -> None:
 )
 def test_a_star_stands_for_any_text_and_nothing_else_is_special(pattern: str, url: str, fits: bool) -> None:
     assert SourcePattern.model_validate({"pattern": pattern, "method": "api_check"}).matches(url) is fits
+
+
+def finance(**body: Any) -> RuleTemplate:
+    template, issues = read(**body)
+    assert template is not None, issues
+    return template
+
+
+def texts(rules: ResolutionRules) -> tuple[list[str], list[str]]:
+    return [c.text for c in rules.criteria.must_meet_all], [c.text for c in rules.criteria.must_not_count]
+
+
+def test_rules_get_what_they_leave_out_of_their_template() -> None:
+    official = {"kind": "text", "id": "official", "text": "The value is official.", "sources": ["ministry"]}
+    template, rules = finance(must_meet_all=[official], must_not_count=[NEVER]), fred_rules()
+    assert [issue.field for issue in departures(template, rules)] == ["official", "preliminary"]
+    whole = with_defaults(template, rules)
+    own, _ = texts(rules)
+    assert texts(whole) == ([*own, official["text"]], [NEVER["text"]])
+    # The rules have no source of the name that the template gives, so theirs are asked.
+    assert [condition.sources for condition in whole.text_conditions] == [("fred",), ("fred",)]
+    assert departures(template, whole) == ()
+    assert with_defaults(template, whole) == whole
+
+
+@pytest.mark.parametrize(
+    "condition", [machine(source="ministry"), {**NEVER, "id": "higher"}], ids=["a source they have not", "a taken id"]
+)
+def test_a_condition_that_does_not_fit_stays_a_departure(condition: dict[str, Any]) -> None:
+    template, rules = finance(must_meet_all=[condition]), fred_rules()
+    assert with_defaults(template, rules) == rules
+    assert [issue.code for issue in departures(template, rules)] == ["default_left_out"]
+
+
+def test_rules_that_lead_to_no_are_left() -> None:
+    whole = fred_rules()
+    criteria = whole.criteria.model_copy(
+        update={"machine_resolution_logic": Logic.model_validate({"then": "NO", "else": "YES"})}
+    )
+    turned = whole.model_copy(update={"criteria": criteria})
+    assert with_defaults(finance(must_not_count=[NEVER]), turned) == turned
 
 
 def test_a_draft_that_leaves_its_template_is_noted() -> None:

@@ -60,7 +60,7 @@ def test_nulls_and_unknown_categories() -> None:
     rows[1] = rows[1].model_copy(update={"score": None, "intent": "telepathy"})
     check = check_data(rows, 100)
     assert not check.ok
-    assert "score (2), intent (1)" in check.reason
+    assert f"score (2), intent (1), first of {rows[0].lead_id}" in check.reason
     assert check.numbers["nulls"] == 3
 
 
@@ -132,6 +132,16 @@ def test_rare_categories_are_set_aside_and_counted() -> None:
     check = check_data(rows, 50)
     assert check.ok
     assert (check.numbers["rows"], check.numbers["set_aside"]) == (200, 1)
+
+
+def test_a_transaction_without_amount_or_words_is_set_aside_and_counted() -> None:
+    whole = made_transactions(200, 1)
+    gaps = [whole[0].model_copy(update={"id": "no amount", "amount": None}),
+            whole[1].model_copy(update={"id": "no words", "text": ""})]  # fmt: skip
+    assert usable((*gaps, *whole)) == whole
+    check = check_data((*gaps, *whole), 50)
+    assert (check.ok, check.reason) == (True, "")
+    assert (check.numbers["rows"], check.numbers["set_aside"], check.numbers["nulls"]) == (200, 2, 2)
 
 
 def test_a_category_of_four_rows_is_rare_however_few_there_are_in_all() -> None:

@@ -44,7 +44,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
 def reached_from_workflows() -> dict[str, ast.Module]:
     """The syntax trees of all workflow modules and of ours that they import, by module name."""
     found: dict[str, ast.Module] = {}
-    waiting = [f"workflows.{file.stem}" for file in (ROOT / "workflows").glob("*.py")]
+    waiting = [f"workflows.{file.stem}" for file in sorted((ROOT / "workflows").glob("*.py"))]
     while waiting:
         module = waiting.pop()
         file = module_file(module)

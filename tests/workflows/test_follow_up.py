@@ -88,7 +88,7 @@ async def test_a_promising_lead_gets_two_messages_and_never_more(followed: Follo
     assert await followed.end() == FollowUpEnd(messages=("sent", "sent"))
     assert len(await followed.got()) == 2
     first, second = [step.scheduled for step in await followed.steps("send_follow_up")]
-    assert second - first == pytest.approx(90 * MINUTES, abs=MINUTES / 6)
+    assert second - first == pytest.approx(90 * MINUTES, abs=MINUTES)
     assert not await following.consider(followed.world.client, followed.world.pool, followed.lead, 0.99)
     history = readable(await followed.events())
     assert followed.lead in history
@@ -134,7 +134,7 @@ async def test_a_provider_that_is_down_gets_the_message_within_the_window_once(
     assert len(tries) == 7
     # The first one went about 15.5 minutes late, and the second as much.
     assert timedelta(minutes=15) < tries[5] - tries[0] < timedelta(minutes=17)
-    assert tries[6] - tries[5] == pytest.approx(90 * MINUTES, abs=MINUTES / 6)
+    assert tries[6] - tries[5] == pytest.approx(90 * MINUTES, abs=MINUTES)
 
 
 async def test_lost_replies_never_send_twice(followed: Followed, sinks: SinkControl) -> None:

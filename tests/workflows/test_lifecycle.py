@@ -8,6 +8,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from bench.billing import cost_of
+from db import audit
 from deploy.local.data import Series
 from domain import steps
 from domain.market import MarketEnd, Proposal
@@ -107,6 +108,17 @@ async def test_a_condition_in_words_is_judged(world: World) -> None:
     (judged,) = await market.steps(steps.JUDGE_CONDITIONS.name)
     assert look.completed is not None
     assert judged.scheduled >= look.completed
+    # What the model decided leads to the calls that were paid for it.
+    asked_for = {}
+    for entry in await audit.entries(world.pool, "market", str(market.id)):
+        if ids := entry.details.get("llm_request_ids"):
+            paid = "SELECT prompt_type FROM llm_calls WHERE request_id = ANY($1) ORDER BY prompt_type"
+            asked_for[entry.action] = [row["prompt_type"] for row in await world.pool.fetch(paid, ids)]
+    assert asked_for == {
+        "draft_generated": ["market_generation", "safety_check"],
+        "validation_completed": ["validation"],
+        "conditions_judged": ["resolution"] * 3,
+    }
 
 
 async def test_a_text_that_is_no_question_ends_without_a_market(world: World) -> None:

@@ -37,9 +37,9 @@ async def _current_again(world: World, prepared: None) -> AsyncIterator[None]:
     await ai_versions.make_current(world.pool, OLD, "tests", REASON)
 
 
-async def begin(world: World) -> tuple[WorkflowHandle[object, MigrationEnd], Review]:
+async def begin(world: World, by: str = "tests") -> tuple[WorkflowHandle[object, MigrationEnd], Review]:
     """A migration whose comparison is done, and its review."""
-    request = MigrationRequest(id=f"to-{uuid4().hex[:8]}", old_version=OLD, new_version=NEW, by="tests")
+    request = MigrationRequest(id=f"to-{uuid4().hex[:8]}", old_version=OLD, new_version=NEW, by=by)
     assert await model_migrations.begin(world.pool, request, REASON)
     handle = await world.client.start_workflow(
         migration.WORKFLOW,
@@ -82,6 +82,14 @@ async def test_an_approved_migration_switches_version_and_model_together(world: 
     switch = (await audit.entries(world.pool, "ai_version", NEW))[-1]
     assert (switch.action, switch.actor) == ("ai_version_update", REVIEWER)
     assert (switch.details["old"], switch.details["new_llm_model"]) == (OLD, "gpt41")
+
+
+async def test_who_began_a_migration_does_not_approve_it(world: World) -> None:
+    handle, review = await begin(world, by=REVIEWER)
+    assert "somebody else decides" in await review.is_refused("approve", APPROVAL)
+    await review.decide("reject", Reject(by=REVIEWER, reason="not yet", at_once=True, code=RejectCode.OTHER))
+    assert (await handle.result()).status == "rejected"
+    assert await current(world) == (OLD, "gpt35")
 
 
 async def test_a_rejected_migration_changes_nothing(world: World) -> None:

@@ -1,18 +1,28 @@
 """People stop a market, for a while or for good."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import PayloadCodec
+from temporalio.worker import Worker
 
-from db import proposals
+from db import audit, proposals
 from domain import ids, steps
-from domain.market import WORKFLOW, MarketRequest, Note, Proposal
+from domain.market import WORKFLOW, MarketDraft, MarketRequest, Note, Proposal
+from domain.review import Approve
 from domain.status import MarketStatus
 from domain.steps import Role
-from tests.workflows.world import Market, Question, World
+from tests.support import eventually
+from tests.workflows.world import REVIEWER, Market, Question, World
+from workers.registry import WORKFLOWS, workflow_runner
 
 NOTE = Note(by="operator", reason="a test says so")
 LONG_WINDOW = 366 * 86_400
@@ -41,9 +51,11 @@ async def settled(world: World, question: Question) -> Market:
     return market
 
 
-async def signalled_before_it_began(world: World, question: Question, signal: str) -> Market:
-    """A market whose first signal is there when its story begins, as when no worker was up."""
-    draft, key = question.draft(), uuid4().hex
+async def started(
+    world: World, draft: MarketDraft, queue: str = Role.ORCHESTRATOR.value, signal: str | None = None
+) -> Market:
+    """A market whose workflow is told on the task queue, and whose first signal is there when its story begins."""
+    key = uuid4().hex
     market_id = ids.market_id("manual", key)
     proposal = Proposal(text=draft.rules.exact_question, draft=draft, proposer="operator")
     await proposals.insert(world.pool, market_id, key, proposal)
@@ -51,11 +63,27 @@ async def signalled_before_it_began(world: World, question: Question, signal: st
         WORKFLOW,
         MarketRequest(market_id=market_id, origin="manual"),
         id=ids.market_workflow_id(market_id),
-        task_queue=Role.ORCHESTRATOR.value,
+        task_queue=queue,
         start_signal=signal,
-        start_signal_args=[NOTE],
+        start_signal_args=[NOTE] if signal else [],
     )
     return Market(world, market_id)
+
+
+class Meanwhile(PayloadCodec):
+    """Changes nothing, but `does` something before a worker's answer that carries the text is sent, once."""
+
+    def __init__(self, text: bytes, does: Callable[[], Awaitable[object]]) -> None:
+        self._text, self._does, self._done = text, does, False
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if not self._done and any(self._text in payload.data for payload in payloads):
+            self._done = True
+            await self._does()
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
 
 
 async def void(market: Market) -> bool:
@@ -94,6 +122,32 @@ async def test_a_pause_holds_finalisation_beyond_the_window(world: World, questi
     await market.tell("resume", NOTE)
     end = await market.result()
     assert (end.status, end.outcome) == (MarketStatus.FINALIZED, question.truth)
+
+
+async def test_a_draft_that_was_held_beyond_its_expiry_is_canceled(world: World, question: Question) -> None:
+    market = await world.start(question.draft(confidence=0.5))
+    review = await market.review()
+    await market.tell("pause", NOTE)
+    await review.decide("approve", Approve(by=REVIEWER, reason="it is clear", at_once=True))
+
+    async def held() -> bool:
+        return bool([step for step in await market.steps(steps.RECORD_ORDER.name) if step.completed])
+
+    await eventually(held, "the pause that holds the approved draft")
+    # The chain knows of no skipped time.
+    await world.pool.execute("UPDATE markets SET expiry = now() WHERE id = $1", market.id)
+    await market.tell("resume", Note(by="somebody", reason="it was held by mistake"))
+    end, row = await market.result(), await market.row()
+    assert (end.status, end.outcome) == (row.status, row.outcome) == (MarketStatus.CANCELED, None)
+    assert "expired before it was published" in end.reason
+    assert await market.record() is None
+    # Who held it and who let it go on stand in the record.
+    trail = await audit.entries(world.pool, "market", str(market.id))
+    assert [(entry.action, entry.actor, entry.why) for entry in trail[-3:]] == [
+        ("market_paused", NOTE.by, NOTE.reason),
+        ("market_resumed", "somebody", "it was held by mistake"),
+        ("market_canceled", "clotho", "it expired before it was published"),
+    ]
 
 
 async def test_what_is_paused_cannot_be_paused_nor_what_runs_be_resumed(world: World, question: Question) -> None:
@@ -169,9 +223,9 @@ async def test_of_many_cancellations_at_once_one_is_taken(world: World, question
 
 
 async def test_a_signal_that_comes_before_the_story_begins_counts(world: World, question: Question) -> None:
-    market = await signalled_before_it_began(world, question, "pause")
+    market = await started(world, question.draft(), signal="pause")
     await market.until(lambda state: state.paused and state.title, "a paused draft")
-    assert [step.name for step in await market.steps()] == [steps.DRAFT_MARKET.name]
+    assert not await market.steps(steps.REHEARSE_RULES.name)
     await market.tell("resume", NOTE)
     await market.becomes(MarketStatus.ACTIVE)
 
@@ -179,8 +233,33 @@ async def test_a_signal_that_comes_before_the_story_begins_counts(world: World, 
 async def test_a_market_that_is_canceled_before_its_story_begins_is_never_published(
     world: World, question: Question
 ) -> None:
-    market = await signalled_before_it_began(world, question, "cancel")
+    market = await started(world, question.draft(), signal="cancel")
     end = await market.result()
     assert (end.status, end.outcome) == (MarketStatus.CANCELED, None)
     assert not await market.steps(steps.PUBLISH_MARKET.name)
     assert await market.record() is None
+
+
+async def test_a_market_that_is_canceled_while_its_review_is_being_started_ends(
+    world: World, question: Question
+) -> None:
+    queue = f"orchestrator-{uuid4().hex[:8]}"
+    market = await started(world, question.draft(confidence=0.5), queue)
+    ordered = Meanwhile(b'"decide_before"', lambda: market.signal("cancel", NOTE))
+    client = Client(world.client.service_client, data_converter=replace(pydantic_data_converter, payload_codec=ordered))
+    withdrawal = EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED
+
+    async def withdrawn() -> bool:
+        return any(event.event_type == withdrawal for event in await market.events())
+
+    async with Worker(
+        client, task_queue=queue, workflows=WORKFLOWS[Role.ORCHESTRATOR], workflow_runner=workflow_runner()
+    ):
+        await eventually(withdrawn, "the withdrawal of the review")
+        came = [event.event_type for event in await market.events()]
+        ordered_at = came.index(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+        started_at = came.index(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED)
+        # Withdrawn before it has started, it may never hear of that, and the market would wait for it for good.
+        assert ordered_at < started_at < came.index(withdrawal)
+        end = await market.result()
+    assert (end.status, end.outcome) == (MarketStatus.CANCELED, None)

@@ -82,6 +82,9 @@ async def test_it_gives_up_and_a_person_has_it_looked_at_again(world: World, que
     await question.publish()
     await (await market.review(ReviewKind.RESOLUTION)).decide("look_again", LOOK_AGAIN)
     assert (await market.becomes(MarketStatus.RESOLVED)).outcome == question.truth
+    trail = await audit.entries(world.pool, "market", str(market.id))
+    again = [(entry.actor, entry.why) for entry in trail if entry.action == "resolution_look_again"]
+    assert again == [(REVIEWER, LOOK_AGAIN.reason)] * 2
 
 
 @pytest.mark.parametrize("outcome", ["YES", "NO"])
