@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.context import env_file
+from cli.context import as_command_error, env_file
 from cli.output import CommandError, Exit, fail
 from domain.steps import Role
 
@@ -36,3 +36,8 @@ def worker(
         main(roles, settings)
     except StartError as error:
         fail(CommandError(f"{error}.", Exit.FAILED), as_json=False)
+    except Exception as error:
+        sentence = as_command_error(error)
+        if sentence is None:
+            raise
+        fail(sentence, as_json=False)

@@ -117,6 +117,8 @@ class ReviewRequest(Model):
     """Why it cannot be approved as it is."""
     decide_before: AwareDatetime | None = None
     """When an approval comes too late."""
+    proposer: Actor | None = None
+    """Who may not approve it, where Postgres does not know."""
 
 
 ReviewMoment = Literal["opened", "reminded", "breached", "withdrawn"]

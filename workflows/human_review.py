@@ -156,6 +156,10 @@ class HumanReview(Story):
         return review_workflow_id(self._request.kind, self._request.subject)
 
     @property
+    def _proposer(self) -> str | None:
+        return self._request.proposer or (self._terms.proposer if self._terms is not None else None)
+
+    @property
     def _deadline(self) -> datetime:
         return self._opened + self._term
 
@@ -194,7 +198,7 @@ class HumanReview(Story):
         return ReviewState(
             id=self._id,
             request=self._request,
-            proposer=self._terms.proposer if self._terms else None,
+            proposer=self._proposer,
             ready=self._terms is not None and not self._over,
             priority=self._priority,
             opened=self._opened,
@@ -295,7 +299,7 @@ class HumanReview(Story):
             raise refusal("it was changed since you looked at it")
 
     def _check_proposer(self, made: DecisionBy) -> None:
-        if self._terms is not None and made.by == self._terms.proposer:
+        if made.by == self._proposer:
             raise refusal(f"it was proposed by {made.by}, so somebody else decides")
 
     def _decide(self, made: DecisionBy, *, decision: Decision) -> ReviewTaken:

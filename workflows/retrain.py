@@ -96,6 +96,7 @@ class Retrain(Story):
             subject=f"{name}-{version}",
             title=f"Activate {name} {version}",
             why=f"{evaluated.reason}: see `clotho model card {version}`",
+            proposer=self._request.by,
         )
 
     def _ends(self, status: Status, reason: str) -> RetrainEnd:

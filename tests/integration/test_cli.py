@@ -361,6 +361,22 @@ async def test_a_worker_without_a_setting_does_not_start(
     assert sentence.startswith(f"Error: {missing} is missing: ")
 
 
+@pytest.mark.parametrize(
+    ("setting", "nowhere", "said"),
+    [
+        ("TEMPORAL_ADDRESS", "127.0.0.1:1", "Error: Temporal cannot be reached at TEMPORAL_ADDRESS: "),
+        ("DATABASE_URL", "postgresql://clotho@127.0.0.1:1/clotho", "Error: Postgres cannot be used "),
+    ],
+)
+async def test_a_worker_without_its_servers_says_so_in_a_sentence(
+    operator: Operator, setting: str, nowhere: str, said: str
+) -> None:
+    answer = await operator.clotho("worker", settings={setting: nowhere})
+    assert answer.code == 3
+    assert answer.err.splitlines()[-1].startswith(said)
+    assert "Traceback" not in answer.err
+
+
 async def test_a_worker_answers_its_platform(operator: Operator, market_id: str, worker: WorkerProcess) -> None:
     async with httpx.AsyncClient(base_url=worker.health, trust_env=False) as http:
         assert (await http.get("/health")).json() == {"status": "alive"}

@@ -64,11 +64,13 @@ class Office:
     def __init__(self, client: Client, pool: Pool) -> None:
         self.client, self.pool = client, pool
 
-    async def start(self, name: ModelName = "lead", **fields: Any) -> WorkflowHandle[Any, RetrainEnd]:
+    async def start(
+        self, name: ModelName = "lead", by: str = "tests", **fields: Any
+    ) -> WorkflowHandle[Any, RetrainEnd]:
         # Not the day's id: each test has its own day.
         return await self.client.start_workflow(
             model.WORKFLOW,
-            RetrainRequest(model=name, by="tests", **fields),
+            RetrainRequest(model=name, by=by, **fields),
             id=f"retrain-{name}-{uuid4().hex[:8]}",
             task_queue=Role.ORCHESTRATOR.value,
             result_type=RetrainEnd,
@@ -234,8 +236,10 @@ async def test_a_person_decides_where_the_configuration_asks_for_it(office: Offi
     assert registered is not None
     assert registered.approved_by == REVIEWER
 
-    handle = await office.start()
+    handle = await office.start(by=REVIEWER)
     review, _ = await office.review(handle)
+    why = await review.is_refused("approve", Approve(by=REVIEWER, reason=REASON))
+    assert f"it was proposed by {REVIEWER}" in why
     await review.decide("reject", Reject(by=REVIEWER, reason="not now", at_once=True, code=RejectCode.OTHER))
     refused = await handle.result()
     assert refused.status == "registered"
