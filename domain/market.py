@@ -203,7 +203,7 @@ class Decided(Model):
     draft: Draft
 
 
-Order = Literal["market_paused", "market_resumed", "resolution_look_again"]
+Order = Literal["market_paused", "market_resumed", "resolution_look_again", "step_skipped"]
 """What somebody may order that changes the course of a market and none of its facts."""
 
 

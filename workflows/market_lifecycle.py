@@ -268,8 +268,10 @@ class MarketLifecycle(ReviewInPlace):
         self._become(MarketStatus.RESOLVING, f"Undecided ({abstention}): waiting for a reviewer")
         await self._resolved_or_looked_again(await self.ask(self._undecided(f"{abstention}: {why}")))
 
-    async def park(self, step: str, kind: str, message: str, *, may_skip: bool = False) -> str:
+    async def park(self, step: str, kind: str, message: str, *, may_skip: bool = False) -> Unpark:
         """A source that gives nothing parks the market, and a reviewer may look at what the others gave and decide.
+
+        Who skips a step is recorded.
 
         Raises:
             ResolvedByHand: the reviewer has named the outcome.
@@ -279,7 +281,10 @@ class MarketLifecycle(ReviewInPlace):
             raise Stopped(SYSTEM, "it expired before it was published")
         parked = super().park(step, kind, message, may_skip=may_skip)
         if step != steps.COLLECT_EVIDENCE.name or not workflow.patched(RESOLUTION_REVIEW):
-            return await parked
+            ended = await parked
+            if ended.decision == "skip":
+                await self._record_order("step_skipped", ended.by, f"{step}: {ended.reason}"[:500])
+            return ended
         parking = asyncio.create_task(parked)
         request = self._undecided(f"{Abstention.UNAVAILABLE}: {message}")
         asked = asyncio.create_task(self.ask(request, unless=parking.done))
@@ -287,9 +292,9 @@ class MarketLifecycle(ReviewInPlace):
         if not parking.done():
             self._unpark = Unpark(decision="retry", by=SYSTEM, reason="a reviewer has answered")
         await workflow.wait([parking, asked])
-        decision, answer = await asyncio.gather(parking, asked)
+        ended, answer = await asyncio.gather(parking, asked)
         await self._resolved_or_looked_again(answer)
-        return decision
+        return ended
 
     async def _resolved_or_looked_again(self, answer: ReviewEnd | None) -> None:
         if answer is not None and answer.decision == "resolve":

@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from domain import pii, steps
-from domain.market import Accepted
+from domain.market import Accepted, Unpark
 from domain.pii import (
     PASSES,
     BackfillEnd,
@@ -47,7 +47,7 @@ class PiiBackfill(Steered):
         self._number = 0
         self._parts = self._parts_done = 0
         self._tallies: list[Tally] = []
-        self._parking: asyncio.Task[str] | None = None
+        self._parking: asyncio.Task[Unpark] | None = None
         self._closing = False
         self._end: BackfillEnd | None = None
 

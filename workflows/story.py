@@ -97,11 +97,11 @@ class Story:
                 cause = error.cause
                 kind = cause.type if isinstance(cause, ApplicationError) and cause.type else type(cause).__name__
                 message = cause.message if isinstance(cause, ApplicationError) else str(cause or error)
-                decision = await self.park(step.name, kind, message, may_skip=step.when_skipped is not None)
-                if decision == "skip" and step.when_skipped is not None:
+                ended = await self.park(step.name, kind, message, may_skip=step.when_skipped is not None)
+                if ended.decision == "skip" and step.when_skipped is not None:
                     return step.when_skipped
 
-    async def park(self, step: str, kind: str, message: str, *, may_skip: bool = False) -> str:
+    async def park(self, step: str, kind: str, message: str, *, may_skip: bool = False) -> Unpark:
         """Wait for an operator's retry or skip, visibly: search attribute, current details, query.
 
         Raises:
@@ -123,7 +123,7 @@ class Story:
         assert decision is not None
         if decision.decision == "abort":
             raise Stopped(decision.by, decision.reason)
-        return decision.decision
+        return decision
 
     async def ask(self, request: ReviewRequest, *, unless: Callable[[], bool] = lambda: False) -> ReviewEnd | None:
         """Have a person decide, in a review of its own, however long it takes.

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from typing import Literal
 
+from db import audit
 from domain import steps
 from domain.market import Note, Proposal, Unpark
 from domain.review import LookAgain, Resolve, ReviewKind
@@ -135,6 +136,9 @@ async def test_without_the_models_validation_a_person_decides(world: World, ques
     assert state.validation is not None
     assert state.validation.decision == "needs_human"
     assert "skipped" in state.validation.reason
+    trail = await audit.entries(world.pool, "market", str(market.id))
+    (skipped,) = [entry for entry in trail if entry.action == "step_skipped"]
+    assert (skipped.actor, skipped.why) == (decision("skip").by, f"validate_market: {decision('skip').reason}")
 
 
 async def test_an_outcome_on_its_way_to_the_chain_is_only_retried(world: World, question: Question) -> None:
