@@ -17,4 +17,5 @@ async def operator(stack: EmbeddedStack) -> AsyncIterator[Operator]:
 
 @pytest.fixture(autouse=True)
 async def _nothing_runs(stack: EmbeddedStack) -> None:
+    await stack.kill_workers()  # one of another test could take the step whose worker is to be killed
     await stack.end_workflows()
