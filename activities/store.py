@@ -5,7 +5,7 @@ from typing import Literal
 from uuid import UUID
 
 from activities.base import implements
-from db import ai_config, audit, disputes, evidence, markets, model_migrations, pii, proposals, reviewers, step_results
+from db import ai_config, audit, disputes, evidence, markets, proposals, reviewers, step_results
 from db.pool import Connection, Pool
 from domain import errors, steps
 from domain.canonical import evidence_root
@@ -21,7 +21,7 @@ from domain.market import (
     Waiting,
 )
 from domain.resolver import resolve
-from domain.review import RecordReviewRequest, Reviewer, ReviewerRequest, ReviewKind, ReviewTerms
+from domain.review import RecordReviewRequest, Reviewer, ReviewerRequest, ReviewTerms
 from domain.rules import ResolutionRules
 from domain.status import MarketStatus, ProposalStatus
 from domain.verdict import ConditionResult
@@ -105,7 +105,7 @@ class StoreSteps:
         """
         terms = ReviewTerms(
             undo_seconds=float(await ai_config.get(self._pool, "review_undo_seconds")),
-            proposer=await self._proposer(request),
+            proposer=(await proposals.get(self._pool, request.market_id)).proposer if request.market_id else None,
         )
         entity = ("market", str(request.market_id)) if request.market_id else (request.kind.value, request.subject)
         details = request.model_dump(mode="json", include={"kind", "subject", "number", "priority"})
@@ -116,15 +116,6 @@ class StoreSteps:
 
         key = f"{request.kind}:{request.subject}:{request.number}:{request.moment}"
         return await step_results.commit_once(self._pool, steps.RECORD_REVIEW, key, terms, effect)
-
-    async def _proposer(self, request: RecordReviewRequest) -> str | None:
-        if request.kind is ReviewKind.PII_RUN:
-            return await pii.asked_by(self._pool, request.subject)
-        if request.kind is ReviewKind.MODEL_MIGRATION:
-            return await model_migrations.begun_by(self._pool, request.subject)
-        if request.market_id is None:
-            return None
-        return (await proposals.get(self._pool, request.market_id)).proposer
 
     @implements(steps.LOOK_UP_REVIEWER)
     async def look_up_reviewer(self, request: ReviewerRequest) -> Reviewer:

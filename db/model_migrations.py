@@ -77,12 +77,6 @@ async def get(connection: Connection | Pool, migration: str) -> StoredMigration 
     return None if row is None else StoredMigration.model_validate(dict(row))
 
 
-async def begun_by(connection: Connection | Pool, migration: str) -> str | None:
-    """Who began a migration."""
-    by: str | None = await connection.fetchval("SELECT created_by FROM model_migrations WHERE id = $1", migration)
-    return by
-
-
 async def every(connection: Connection | Pool) -> list[StoredMigration]:
     """All migrations, the newest first."""
     rows = await connection.fetch("SELECT * FROM model_migrations ORDER BY created_at DESC, id")

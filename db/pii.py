@@ -175,9 +175,7 @@ async def is_kept(connection: Connection | Pool, run: str) -> bool:
 
 
 async def _audited(connection: Connection | Pool, run: str) -> Counts | None:
-    """What a run came to by its audit entry; None when it is kept where, or it never came to its end."""
-    if await is_kept(connection, run):
-        return None
+    """What a run came to by its audit entry; None when it never came to its end."""
     for entry in reversed(await audit.entries(connection, "pii_run", run)):
         if "last" in entry.details:
             return Counts.model_validate({name: entry.details.get(name, {}) for name in Counts.model_fields})
@@ -188,13 +186,6 @@ async def newest(connection: Connection | Pool, *, running: bool = False) -> str
     """The run that began last, of those that have not ended when `running`."""
     query = "SELECT id FROM pii_runs WHERE NOT $1 OR ended_at IS NULL ORDER BY started_at DESC LIMIT 1"
     found: str | None = await connection.fetchval(query, running)
-    return found
-
-
-async def asked_by(connection: Connection | Pool, review_subject: str) -> str | None:
-    """Who asked for the run that a review is about; its subject is the run's name without colons."""
-    query = "SELECT asked_by FROM pii_runs WHERE replace(id, ':', '') = $1"
-    found: str | None = await connection.fetchval(query, review_subject)
     return found
 
 
@@ -210,7 +201,7 @@ async def progress(connection: Connection | Pool, run: str) -> Progress | None:
         return None
     done = "SELECT count(*) FROM pii_parts WHERE run = $1 AND number = $2 AND done"
     parts_done = await connection.fetchval(done, run, row["number"])
-    audited = await _audited(connection, run)
+    audited = None if await is_kept(connection, run) else await _audited(connection, run)
     counted = audited.last if audited else await tally(connection, run, row["number"])
     return Progress.model_validate(dict(row) | {"parts_done": parts_done, "tally": counted})
 
@@ -220,7 +211,10 @@ async def report(connection: Connection | Pool, run: str) -> Report | None:
     live = await progress(connection, run)
     if live is None:
         return None
-    counts = await _audited(connection, run) or await count(connection, run, live.number)
+    kept, tenants = await is_kept(connection, run), await by_tenant(connection, run)
+    counts = None if kept else await _audited(connection, run)
+    if counts is None:
+        counts = Counts(first=await tally(connection, run, 1), last=live.tally, kinds=_kinds(tenants))
     left = await connection.fetch(
         "SELECT place, index, why FROM pii_places, LATERAL ("
         " SELECT unnest(malformed) AS index, 'malformed' AS why UNION ALL"
@@ -233,8 +227,8 @@ async def report(connection: Connection | Pool, run: str) -> Report | None:
         progress=live,
         first=counts.first,
         kinds=counts.kinds,
-        tenants=await by_tenant(connection, run),
-        kept=await is_kept(connection, run),
+        tenants=tenants,
+        kept=kept,
         left=tuple(Listed.model_validate(dict(row)) for row in left),
     )
 

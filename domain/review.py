@@ -118,7 +118,7 @@ class ReviewRequest(Model):
     decide_before: AwareDatetime | None = None
     """When an approval comes too late."""
     proposer: Actor | None = None
-    """Who may not approve it, where Postgres does not know."""
+    """Who asked for it, and may not approve it; a market's stands in Postgres."""
 
 
 ReviewMoment = Literal["opened", "reminded", "breached", "withdrawn"]

@@ -113,7 +113,7 @@ RECORD_DECISION = Step(
     Role.ORCHESTRATOR, market.DecideRequest, market.Decided, BOOKKEEPING,
 )  # fmt: skip
 RECORD_ORDER = Step(
-    "record_order", "records who held a market, let it go on, or sent it back to its sources, and why",
+    "record_order", "records who held a market, let it go on, skipped a step or sent it back to its sources, and why",
     Role.ORCHESTRATOR, market.OrderRequest, market.Recorded, BOOKKEEPING,
 )  # fmt: skip
 PUBLISH_MARKET = Step(

@@ -39,6 +39,7 @@ class MigrateModel(Story):
                     subject=self._request.id,
                     title=f"{self._request.old_version} to {self._request.new_version}",
                     why=f"{self._compared.summary}: see `clotho model-migration show {self._request.id}`",
+                    proposer=self._request.by,
                 )
             )
             assert answer is not None, "it is withdrawn only when the migration is stopped"

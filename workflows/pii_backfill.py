@@ -155,6 +155,7 @@ class PiiBackfill(Steered):
                 subject=self._name.replace(":", ""),
                 title=f"Redact PII: {self._name}",
                 why=f"{why}: see `clotho pii report {self._name}`",
+                proposer=self._request.by,
             )
         )
         assert answer is not None, "it is withdrawn only when the run is stopped"
